@@ -1,6 +1,5 @@
 """Start a server as a direct child in a folder of its own, wait until it answers, stop it, and leave nothing behind."""
 
-import glob
 import os
 import pwd
 import random
@@ -21,45 +20,46 @@ PORTS = range(20_000, 30_000)
 SWEEPER = 'cat >/dev/null; n=0; until rm -rf "$1" || [ $n -ge 50 ]; do n=$((n+1)); sleep 0.1; done'
 
 
-class ServerMissing(Exception):  # noqa: N818 - a finding about the machine, not a failure
+class ServerMissing(Exception):
     """The machine has no such server; the text says what to install."""
 
 
-class ServerFailed(Exception):  # noqa: N818 - reads as what happened
+class ServerFailed(Exception):
     """A server did not start; the text has the end of its log."""
 
 
 class Account(NamedTuple):
-    """The user that servers run as, since most refuse root."""
+    """The user that servers run as, since most refuse root; Nones are whoever runs the tests."""
 
-    uid: int
-    gid: int
+    uid: int | None = None
+    gid: int | None = None
+    groups: tuple[int, ...] | None = None
 
 
-def unprivileged_account() -> Account | None:
-    """Return the account to drop to, or None when the tests do not run as root."""
+def unprivileged_account() -> Account:
+    """Return the account to drop to when the tests run as root."""
     if os.geteuid() != 0:
-        return None
+        return Account()
     for name in ("postgres", "nobody"):
         try:
             entry = pwd.getpwnam(name)
         except KeyError:
             continue
-        return Account(entry.pw_uid, entry.pw_gid)
+        return Account(entry.pw_uid, entry.pw_gid, ())
     raise ServerMissing("servers refuse to run as root, and there is neither a user postgres nor nobody")
 
 
 def find_program(name: str, *patterns: str, package: str) -> str:
     """Return the path of a program from ``patterns`` (the highest version wins) or PATH; raise ``ServerMissing``."""
-    found = sorted((path for pattern in patterns for path in glob.glob(f"{pattern}/{name}")), key=_version_in_path)
-    program = found[-1] if found else shutil.which(name)
+    found = sorted((path for pattern in patterns for path in Path("/").glob(f"{pattern.lstrip('/')}/{name}")), key=_version_in_path)
+    program = str(found[-1]) if found else shutil.which(name)
     if program is None:
         raise ServerMissing(f"there is no {name} in {', '.join((*patterns, 'PATH'))}; apt-get install {package}")
     return program
 
 
-def _version_in_path(path: str) -> list[int]:
-    return [int(part) for part in Path(path).parts if part.isdigit()]
+def _version_in_path(path: Path) -> list[int]:
+    return [int(part) for part in path.parts if part.isdigit()]
 
 
 def program_version(program: str) -> str:
@@ -86,8 +86,8 @@ class Folder:
     def __init__(self, prefix: str) -> None:
         self.path = Path(tempfile.mkdtemp(prefix=f"holdall-{prefix}-"))
         account = unprivileged_account()
-        if account is not None:
-            os.chown(self.path, account.uid, account.gid)
+        if account.uid is not None:
+            shutil.chown(self.path, account.uid, account.gid)
         self._sweeper = subprocess.Popen(
             ["sh", "-c", SWEEPER, "sh", str(self.path)],
             stdin=subprocess.PIPE,
@@ -111,6 +111,7 @@ class Child:
         self._log = log
         setpriv = shutil.which("setpriv")
         guard = [setpriv, "--pdeathsig", death_signal.name.removeprefix("SIG"), "--"] if setpriv else []
+        account = unprivileged_account()
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 [*guard, *arguments],
@@ -120,7 +121,9 @@ class Child:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C goes to the tests, which then stop the server in order
                 env=server_environment(),
-                **_dropped_privileges(),
+                user=account.uid,
+                group=account.gid,
+                extra_groups=account.groups,
             )
 
     @property
@@ -153,8 +156,17 @@ class Child:
 
 def run_program(arguments: Sequence[str], *, folder: Path) -> None:
     """Run a program of the server to its end, as the servers' account; raise ``ServerFailed`` with its output."""
+    account = unprivileged_account()
     done = subprocess.run(
-        arguments, check=False, cwd=folder, capture_output=True, text=True, env=server_environment(), **_dropped_privileges()
+        arguments,
+        check=False,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env=server_environment(),
+        user=account.uid,
+        group=account.gid,
+        extra_groups=account.groups,
     )
     if done.returncode:
         raise ServerFailed(f"{arguments[0]} ended with status {done.returncode}: {done.stderr or done.stdout}")
@@ -163,8 +175,3 @@ def run_program(arguments: Sequence[str], *, folder: Path) -> None:
 def server_environment() -> Mapping[str, str]:
     """Return the whole environment of a server: nothing of the tests' own, such as PGDATA, reaches it."""
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C.UTF-8", "TZ": "UTC"}
-
-
-def _dropped_privileges() -> dict[str, int | list[int]]:
-    account = unprivileged_account()
-    return {} if account is None else {"user": account.uid, "group": account.gid, "extra_groups": []}
