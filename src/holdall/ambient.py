@@ -1,0 +1,82 @@
+"""The ambient session of a task: which session ``backend.get(…)`` uses inside ``async with backend.session()``.
+
+Context variables are inherited by child tasks, so that every entry names the task that may use it; entries of other backends lie below it.
+"""
+
+from __future__ import annotations
+
+from asyncio import Task, current_task
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from holdall.errors import SessionConflict
+
+if TYPE_CHECKING:
+    from holdall.session import Session
+
+
+class Entry:
+    """One backend's ambient session, and who may use it."""
+
+    __slots__ = ("backend", "below", "owner", "session")
+
+    def __init__(self, backend: object, session: Session, below: Entry | None) -> None:
+        self.backend = backend
+        self.session = session
+        self.owner: Task[Any] | None = current_task()
+        self.below = below
+
+
+current: ContextVar[Entry | None] = ContextVar("holdall_ambient_session", default=None)
+
+
+def find(backend: object) -> Session | None:
+    """Return the ambient session of a backend; None when there is none.
+
+    Raises:
+        SessionConflict: it belongs to another task, from which this one was started.
+    """
+    entry = current.get()
+    while entry is not None:
+        if entry.backend is backend:
+            if entry.owner is not current_task():
+                raise SessionConflict(_conflict(entry))
+            return entry.session
+        entry = entry.below
+    return None
+
+
+def _conflict(entry: Entry) -> str:
+    task = current_task()
+    owner = "?" if entry.owner is None else entry.owner.get_name()
+    return (
+        f"the task {'?' if task is None else task.get_name()!r} was started inside a session that belongs to the task {owner!r}; pass the session on and call its "
+        "own methods (session.get(…) works from any task), adopt it by 'with session.use():', or work outside it by 'with holdall.detach():'. "
+        "asyncio.wait_for starts a task on Python 3.11: use 'async with asyncio.timeout(…)' instead"
+    )
+
+
+def enter(backend: object, session: Session) -> Entry:
+    """Make a session the ambient one of this task."""
+    entry = Entry(backend, session, current.get())
+    current.set(entry)
+    return entry
+
+
+def leave(entry: Entry) -> None:
+    """Put back what was before; does nothing in a context that has moved on, such as another task's."""
+    if current.get() is entry:
+        current.set(entry.below)
+
+
+@contextmanager
+def detach() -> Iterator[None]:
+    """Work outside any ambient session within this block: each call is on its own, as in a fresh task."""
+    before = current.get()
+    current.set(None)
+    try:
+        yield
+    finally:
+        current.set(before)

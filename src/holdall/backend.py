@@ -1,0 +1,270 @@
+"""``Backend``: what an application holds, one per database."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack
+
+from typing_extensions import TypeVarTuple
+
+from holdall import ambient
+from holdall.capabilities import Capability
+from holdall.data_access import DataAccess, Decoders
+from holdall.engine import Engine
+from holdall.errors import ConfigurationError, HoldallError, PoolClosed, is_retryable
+from holdall.query.planner import model_needs
+from holdall.record.metadata import ModelInfo, model_info
+from holdall.record.record import Record
+from holdall.session import Session, SessionBlock, check_given, in_empty_context
+from holdall.settings import Settings
+from holdall.store import BeginOptions, Executor, Isolation, Store
+from holdall.wrappers.coalescing import Coalescing
+from holdall.wrappers.refusing import refuse
+
+Ts = TypeVarTuple("Ts")
+R = TypeVar("R")
+_PAUSE = 0.005
+_LONGEST_PAUSE = 0.5
+
+
+class Backend(DataAccess):
+    """A database, opened from a URL. Every method that touches data is a coroutine.
+
+    It opens lazily, once per event loop; ``open()`` does it at once. Within ``async with backend.session()`` its data methods use that session.
+    """
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self.store = self._store = store
+        self.decoders = self._decoders = Decoders(store)
+        self.settings = settings
+        self._outside: Executor = Coalescing(store) if settings.coalesce else store
+        self._engine = Engine(self)
+        self._closed = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def __repr__(self) -> str:
+        """Return the store's settings without secrets."""
+        return f"<Backend {self.settings!r}>"
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What the store promises."""
+        return self._store.capabilities
+
+    @property
+    def cursor_key(self) -> str | None:
+        """The key that signs the cursors of pages."""
+        return self.settings.cursor_key
+
+    @property
+    def engine(self) -> Engine:
+        """The pool of connections and raw SQL; raises ``UnsupportedOperation`` on a store that is not SQL."""
+        if Capability.RAW_SQL not in self._store.capabilities:
+            raise refuse(self._store, "engine", "it", (Capability.RAW_SQL,))
+        return self._engine
+
+    def _executor(self) -> Executor:
+        if ambient.current.get() is not None:
+            session = ambient.find(self)
+            if session is not None:
+                return session._executor()
+        if self._closed:
+            raise PoolClosed(_CLOSED)
+        return self._outside
+
+    def _in_session(self) -> bool:
+        return ambient.current.get() is not None and ambient.find(self) is not None
+
+    def _remember(self, record: Record, stamps: Mapping[str, Any]) -> None:
+        if ambient.current.get() is not None:
+            session = ambient.find(self)
+            if session is not None:
+                session._remember(record, stamps)
+
+    # -- opening and closing -----------------------------------------------------------------------------------------------------------
+
+    async def open(self) -> Self:
+        """Connect now, instead of at the first call; reopens a backend that was closed.
+
+        Raises:
+            ConnectionLost: the server cannot be reached.
+        """
+        self._closed = False
+        await self._store.open()
+        return self
+
+    async def close(self, timeout: float = 10.0) -> None:  # noqa: ASYNC109  - a deadline after which connections are cut, not a cancellation
+        """Close all connections of the running event loop; wait up to ``timeout`` seconds for those in use, then cut them.
+
+        Raises:
+            PoolClosed: it is closed already.
+        """
+        if self._closed:
+            msg = "the backend is closed already"
+            raise PoolClosed(msg)
+        self._closed = True
+        await self._store.close(timeout)
+
+    async def __aenter__(self) -> Self:
+        """Open."""
+        return await self.open()
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close, unless that was done."""
+        if not self._closed:
+            await self.close()
+
+    async def ping(self) -> None:
+        """Make one round trip to the server; raises ``ConnectionLost`` when it cannot be reached."""
+        self._check_open()
+        await self._store.ping()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise PoolClosed(_CLOSED)
+
+    # -- schema ------------------------------------------------------------------------------------------------------------------------
+
+    async def initialize(self, *models: type[Record]) -> None:
+        """Create the tables, indexes and constraints that are missing; never drop or alter any. Safe to run twice, and by many at once.
+
+        Raises:
+            UnsupportedOperation: the store cannot keep what a model asks for, such as unique fields.
+            ConfigurationError: a model cannot be stored, or refers to one that is not among ``models`` and was not initialised before.
+        """
+        self._check_open()
+        infos = _in_order([model_info(model) for model in models])
+        for info in infos:
+            missing = model_needs(info) - self._store.capabilities
+            if missing:
+                raise refuse(self._store, info.label, "the model", missing)
+        names: dict[str, ModelInfo] = {}
+        for info in infos:
+            other = names.setdefault(info.name, info)
+            if other is not info:
+                msg = f"{other.label} and {info.label} have the same stored name {info.name!r}; set Meta.name of one"
+                raise ConfigurationError(msg)
+        await self._store.prepare(infos)
+
+    async def drop(self, *models: type[Record]) -> None:
+        """Remove the tables of models with all their records, if they exist."""
+        self._check_open()
+        await self._store.drop(list(reversed(_in_order([model_info(model) for model in models]))))
+
+    async def clear(self, *models: type[Record]) -> None:
+        """Remove all records of models."""
+        for info in reversed(_in_order([model_info(model) for model in models])):
+            await self.query(info.model).delete()
+
+    # -- sessions ----------------------------------------------------------------------------------------------------------------------
+
+    def session(
+        self,
+        session: Session | None = None,
+        /,
+        *,
+        isolation: Isolation | None = None,
+        read_only: bool = False,
+        timeout: float | None = None,  # noqa: ASYNC109  - per statement
+    ) -> SessionBlock:
+        """Return a block that is one transaction: ``async with backend.session() as session``.
+
+        Args:
+            session: use this one, and leave its end to its owner; None opens one.
+            isolation: "read committed" (the default), "repeatable read" or "serializable". At the default, protect from lost updates by a
+                version field or ``lock=True``.
+            read_only: the store refuses writes.
+            timeout: seconds that each statement may take (``StatementTimeout``).
+
+        Raises:
+            UnsupportedOperation: the store has no such transactions.
+        """
+        options = BeginOptions(isolation, read_only, timeout)
+        check_given(self, session, options)
+        missing = _session_needs(options) - self._store.capabilities
+        if missing:
+            raise refuse(self._store, "session()", "it", missing)
+        if timeout is not None and not timeout > 0:
+            msg = f"timeout is a number of seconds above 0, not {timeout!r}"
+            raise ConfigurationError(msg)
+        self._check_open()
+        return SessionBlock(self, session, options)
+
+    async def run(
+        self,
+        function: Callable[[Session, Unpack[Ts]], Awaitable[R]],
+        /,
+        *args: Unpack[Ts],
+        retries: int = 3,
+        isolation: Isolation | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109  - per statement
+    ) -> R:
+        """Call ``function(session, *args)`` in a session; call it again in a new one after serialization failures and deadlocks.
+
+        Args:
+            retries: how often again, with jittered pauses between. Keyword arguments of the function go by ``functools.partial``.
+
+        Raises:
+            SerializationError, DeadlockError: every attempt failed.
+        """
+        for attempt in range(retries + 1):
+            try:
+                async with self.session(isolation=isolation, timeout=timeout) as session:
+                    return await function(session, *args)
+            except HoldallError as exc:
+                if attempt == retries or not is_retryable(exc):
+                    raise
+            await asyncio.sleep(random.uniform(0.5, 1.5) * min(_LONGEST_PAUSE, _PAUSE * 2**attempt))  # noqa: S311  - jitter
+        raise AssertionError  # the last attempt returns or raises
+
+    def spawn(self, coroutine: Any) -> None:
+        """Run something in the background that outlives its task, in an empty context."""
+        task = in_empty_context(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+_CLOSED = "the backend is closed; open it by 'async with backend:' or 'await backend.open()'"
+_ISOLATION_NEEDS: Mapping[str | None, frozenset[Capability]] = {
+    None: frozenset(),
+    "read committed": frozenset(),
+    "repeatable read": frozenset({Capability.REPEATABLE_READ}),
+    "serializable": frozenset({Capability.SERIALIZABLE}),
+}
+
+
+def _session_needs(options: BeginOptions) -> frozenset[Capability]:
+    wanted = _ISOLATION_NEEDS.get(options.isolation)
+    if wanted is None:
+        msg = f"isolation={options.isolation!r} is not one of 'read committed', 'repeatable read', 'serializable'"
+        raise ConfigurationError(msg)
+    more = {Capability.SESSIONS}
+    if options.read_only:
+        more.add(Capability.READ_ONLY)
+    if options.timeout is not None:
+        more.add(Capability.STATEMENT_TIMEOUT)
+    return wanted | more
+
+
+def _in_order(infos: list[ModelInfo]) -> list[ModelInfo]:
+    """Return the models so that what is referred to comes before what refers; models that refer to each other stay as they are."""
+    found: dict[ModelInfo, None] = {}
+    visiting: set[ModelInfo] = set()
+
+    def visit(info: ModelInfo) -> None:
+        if info in found or info in visiting:
+            return
+        visiting.add(info)
+        for _, target in info.references:
+            if target in infos:
+                visit(target)
+        found[info] = None
+
+    for info in infos:
+        visit(info)
+    return list(found)
+
+

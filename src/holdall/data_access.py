@@ -1,0 +1,421 @@
+"""The data methods that ``Backend`` and ``Session`` share: records by key, bulk writes and the way to a query."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+from holdall.capabilities import Capability
+from holdall.errors import ConflictError, NotFoundError, QueryError, ValidationError
+from holdall.query.builder import Explanation, QueryBuilder, validate_again
+from holdall.query.operations import (
+    Delete,
+    DeleteMany,
+    Exists,
+    Fetch,
+    FetchMany,
+    Insert,
+    InsertAbsent,
+    InsertMany,
+    Lock,
+    Operation,
+    Select,
+    Update,
+    Upsert,
+)
+from holdall.query.planner import index_serves, is_empty, needs
+from holdall.query.predicates import TRUE, And, Leaf, Predicate
+from holdall.query.stream import RowStream
+from holdall.record.decoder import Decoder
+from holdall.record.encoder import encode
+from holdall.record.generators import utc_now
+from holdall.record.metadata import FieldSpec, ModelInfo, model_info
+from holdall.record.record import Record, set_state
+from holdall.record.state import plain_state
+from holdall.store import Executor, Store
+from holdall.wrappers.refusing import refuse
+
+M = TypeVar("M", bound=Record)
+_LOCK = Lock()
+_ATTEMPTS = 10
+
+
+class Decoders:
+    """The decoders of one store, each made once per model, fields and shape."""
+
+    def __init__(self, store: Store) -> None:
+        self._table = store.values
+        self._models: dict[type[Record], tuple[ModelInfo, Decoder]] = {}
+        self._others: dict[Any, Decoder] = {}
+
+    def of_model(self, model: type[Record]) -> tuple[ModelInfo, Decoder]:
+        """Return what the model says, and what makes its rows into objects."""
+        found = self._models.get(model)
+        if found is None:
+            if not (isinstance(model, type) and issubclass(model, Record)):
+                msg = f"{model!r} is not a Model"
+                raise QueryError(msg)
+            info = model_info(model)
+            found = self._models[model] = info, Decoder(info, info.fields, self._table)
+        return found
+
+    def of_shape(self, info: ModelInfo, names: tuple[str, ...], shape: Any) -> Decoder:
+        """Return what makes rows of these fields into the shape."""
+        key = (info, names, shape)
+        found = self._others.get(key)
+        if found is None:
+            if len(self._others) > 1000:  # noqa: PLR2004  - shapes made on the fly must not pile up
+                self._others.clear()
+            found = self._others[key] = Decoder(info, [info.by_name[name] for name in names], self._table, shape)
+        return found
+
+
+class DataAccess:
+    """Reads and writes of records. A subclass says where operations go."""
+
+    _store: Store
+    _decoders: Decoders
+
+    @property
+    def cursor_key(self) -> str | None:
+        """The key that signs the cursors of pages."""
+        raise NotImplementedError
+
+    def _executor(self) -> Executor:
+        """Return what carries out the next operation."""
+        raise NotImplementedError
+
+    def _in_session(self) -> bool:
+        raise NotImplementedError
+
+    def _remember(self, record: Record, stamps: Mapping[str, Any]) -> None:
+        """Note what a write is about to change in the object, so that a rollback can put it back."""
+        raise NotImplementedError
+
+    # -- the way of an operation -----------------------------------------------------------------------------------------------------
+
+    async def run_operation(self, operation: Operation) -> Any:
+        """Check that the store keeps the promise, then carry out the operation.
+
+        Raises:
+            UnsupportedOperation: the store does not declare what the operation needs.
+        """
+        executor = self._check(operation)
+        return await executor.execute(operation)
+
+    async def open_stream(self, operation: Select, batch: int) -> RowStream:
+        """Check that the store keeps the promise, then start the query."""
+        if Capability.STREAM not in self._store.capabilities:
+            raise refuse(self._store, operation.info.label, "stream()", (Capability.STREAM,))
+        return await self._check(operation).stream(operation, batch)
+
+    def _check(self, operation: Operation) -> Executor:
+        missing = needs(operation) - self._store.capabilities
+        if missing:
+            label = operation.info.label if hasattr(operation, "info") else "raw SQL"
+            raise refuse(self._store, label, type(operation).__name__.lower(), missing)
+        lock = operation.lock if isinstance(operation, Fetch | Select) else None
+        if lock is not None and not self._in_session():
+            msg = "a lock ends with its transaction, so that lock=True and for_update() need one: async with backend.session() as session"
+            raise QueryError(msg)
+        return self._executor()
+
+    def decoder(self, info: ModelInfo, names: tuple[str, ...] | None = None, shape: Any = None) -> Decoder:
+        """Return what turns rows of these fields (None: all) into objects of the shape (None: the model)."""
+        return self._decoders.of_model(info.model)[1] if names is None else self._decoders.of_shape(info, names, shape)
+
+    def explain_operation(self, operation: Operation) -> Explanation:
+        """Say, without I/O, what would be sent and what it needs."""
+        wanted = needs(operation)
+        missing = wanted - self._store.capabilities
+        nothing = isinstance(operation, Select) and is_empty(operation)
+        notes: list[str] = []
+        if isinstance(operation, Select) and operation.order and not index_serves(operation.info, operation.order):
+            fields = ", ".join(repr(("-" if term.descending else "") + term.field.name) for term in operation.order)
+            notes.append(f"no declared index serves this order; Index({fields}) would")
+        return Explanation(
+            None if nothing or missing else self._store.explain(operation),
+            tuple(sorted(item.value for item in wanted)),
+            tuple(sorted(item.value for item in missing)),
+            tuple(notes),
+        )
+
+    # -- reading by key --------------------------------------------------------------------------------------------------------------
+
+    async def get(self, model: type[M], key: Any, *, lock: bool = False, strict: bool = False) -> M:
+        """Return the record with this key: the bare value, or a tuple for a composite key.
+
+        Args:
+            lock: lock it until the session's transaction ends.
+            strict: validate it again; raises ``CorruptRecordError``.
+
+        Raises:
+            NotFoundError: there is none.
+            QueryError: the key is not of the model's type.
+        """
+        found = await self.get_or_none(model, key, lock=lock, strict=strict)
+        if found is None:
+            raise NotFoundError(model.__name__, key)
+        return found
+
+    async def get_or_none(self, model: type[M], key: Any, *, lock: bool = False, strict: bool = False) -> M | None:
+        """Return the record with this key, or None; otherwise as ``get``."""
+        info, decoder = self._decoders.of_model(model)
+        operation = Fetch(info, info.plain_key(key), decoder, _LOCK if lock else None)
+        executor = self._check(operation) if lock else self._executor()
+        found: M | None = await executor.execute(operation)
+        if strict and found is not None:
+            validate_again(info, found)
+        return found
+
+    async def get_many(self, model: type[M], keys: Iterable[Any]) -> list[M | None]:
+        """Return the records with these keys, in their order, None where there is none. Keys may repeat."""
+        info, decoder = self._decoders.of_model(model)
+        wanted = [info.plain_key(key) for key in keys]
+        if not wanted:
+            return []
+        found: list[M] = await self.run_operation(FetchMany(info, list(dict.fromkeys(wanted)), decoder))
+        by_key = {tuple([spec.plain(record.__dict__[spec.name]) for spec in info.key]): record for record in found}
+        return [by_key.get(key) for key in wanted]
+
+    async def refresh(self, record: M) -> M:
+        """Read the record again into the same object; raises ``NotFoundError`` when it is gone. Edits of fields are lost."""
+        model = type(record)
+        info, decoder = self._decoders.of_model(model)
+        key = self._key_of(info, record)
+        found = await self._executor().execute(Fetch(info, key, decoder))
+        if found is None:
+            raise NotFoundError(info.label, _bare(key))
+        self._remember(record, found.__dict__)
+        record.__dict__.update(found.__dict__)
+        set_state(record, found.__holdall_state__)
+        return record
+
+    def query(self, model: type[M]) -> QueryBuilder[M]:
+        """Return a query of all records of the model."""
+        info, _ = self._decoders.of_model(model)
+        return QueryBuilder(self, info)
+
+    # -- writing one -----------------------------------------------------------------------------------------------------------------
+
+    async def create(self, record: M) -> M:
+        """Store a new record; return it with its generated values.
+
+        Raises:
+            DuplicateKeyError: its key or a unique field is taken.
+            ForeignKeyError: a reference points to nothing.
+            ValidationError: a value that no store may keep.
+        """
+        info = self._info_of(record)
+        stamps = _stamps(info, created=True)
+        row = _row(info, record, stamps)
+        generated = await self.run_operation(Insert(info, row))
+        self._written(info, record, row, stamps, generated)
+        return record
+
+    async def save(self, record: M) -> M:
+        """Store a new record, or write the fields that changed; does nothing when none did.
+
+        Raises:
+            ConflictError: it was changed by somebody else since it was read (models with a version).
+            NotFoundError: it was stored, and is gone.
+        """
+        stored = plain_state(record)
+        if stored is None:
+            return await self.create(record)
+        info = self._info_of(record)
+        now = encode(info, record.__dict__)
+        changed = [spec for spec in info.fields if now[spec.position] != stored[spec.position]]
+        if not any(spec is not info.version and not spec.storage.auto_now for spec in changed):
+            return record
+        return await self._update(info, record, now, changed)
+
+    async def update(self, record: M) -> M:
+        """Write all fields of a record that is stored.
+
+        Raises:
+            ConflictError: as ``save``.
+            NotFoundError: it is gone.
+        """
+        info = self._info_of(record)
+        return await self._update(info, record, encode(info, record.__dict__), info.fields)
+
+    async def _update(self, info: ModelInfo, record: M, row: tuple[Any, ...], changed: Iterable[FieldSpec]) -> M:
+        key = self._key_of(info, record)
+        version = None if info.version is None else row[info.version.position]
+        stamps = _stamps(info, version=version)
+        fields = tuple(spec for spec in changed if not spec.storage.primary_key and spec.name not in stamps)
+        fields += tuple(info.by_name[name] for name in stamps)
+        row = _stamped(info, row, stamps)
+        if fields and not await self.run_operation(Update(info, key, fields, tuple([row[spec.position] for spec in fields]), version)):
+            await self._raise_missing(info, key, version)
+        elif not fields and not await self.run_operation(Exists(info, _key_predicate(info, key))):
+            raise NotFoundError(info.label, _bare(key))
+        self._written(info, record, row, stamps, None)
+        return record
+
+    async def upsert(self, record: M) -> M:
+        """Store a record, or overwrite the one with the same key, whatever its version.
+
+        An existing record keeps its ``auto_now_add`` times, and its version is counted up. Another record with the same unique value raises
+        ``DuplicateKeyError``.
+        """
+        info = self._info_of(record)
+        if info.generated is not None and getattr(record, info.generated.name) is None:
+            return await self.create(record)
+        stamps = _stamps(info, created=True)
+        row = _row(info, record, stamps)
+        returning = (*info.auto_now_add, *((info.version,) if info.version is not None else ()))
+        values = await self.run_operation(Upsert(info, row, info.auto_now_add, returning))
+        stamps = {**stamps, **{spec.name: value for spec, value in zip(returning, values, strict=True)}}
+        self._written(info, record, _stamped(info, row, stamps), stamps, None)
+        return record
+
+    async def delete(self, record: Record) -> bool:
+        """Remove the record; True, or False when it was gone already. It then counts as not stored, so that ``save`` creates it anew.
+
+        Raises:
+            ConflictError: it was changed by somebody else since it was read (models with a version).
+            ForeignKeyError: others still refer to it.
+        """
+        info = self._info_of(record)
+        key = self._key_of(info, record)
+        stored = record.__holdall_state__ is not None
+        version = info.version.plain(record.__dict__[info.version.name]) if info.version is not None and stored else None
+        removed: bool = await self.run_operation(Delete(info, key, version))
+        if not removed and version is not None and await self.run_operation(Exists(info, _key_predicate(info, key))):
+            raise ConflictError(info.label, _bare(key), version)
+        self._remember(record, {})
+        set_state(record, None)
+        return removed
+
+    async def get_or_create(
+        self, model: type[M], lookup: Mapping[str, Any], *, defaults: Mapping[str, Any] | None = None
+    ) -> tuple[M, bool]:
+        """Return (the record with these values, False), or (a new one made of them and the defaults, True). Atomic.
+
+        Raises:
+            QueryError: the lookup is neither the key nor a unique field or index.
+        """
+        info, _ = self._decoders.of_model(model)
+        fields = _unique_lookup(info, lookup)
+        for _ in range(_ATTEMPTS):
+            found = await self.query(model).filter(**lookup).first()
+            if found is not None:
+                return found, False
+            record = model(**{**(defaults or {}), **lookup})
+            stamps = _stamps(info, created=True)
+            row = _row(info, record, stamps)
+            created, generated = await self.run_operation(InsertAbsent(info, row, fields))
+            if created:
+                self._written(info, record, row, stamps, generated)
+                return record, True
+        raise ConflictError(info.label, tuple(lookup.values()))
+
+    # -- writing many ----------------------------------------------------------------------------------------------------------------
+
+    async def create_many(self, records: Iterable[M]) -> list[M]:
+        """Store new records of one model, all or nothing; return them. Errors as ``create``."""
+        found = list(records)
+        if not found:
+            return found
+        info = self._info_of_all(found)
+        stamps = _stamps(info, created=True)
+        rows = [_row(info, record, stamps) for record in found]
+        generated = await self.run_operation(InsertMany(info, rows))
+        for position, (record, row) in enumerate(zip(found, rows, strict=True)):
+            self._written(info, record, row, stamps, None if generated is None else generated[position])
+        return found
+
+    async def delete_many(self, records: Iterable[Record]) -> int:
+        """Remove records of one model by key, whatever their versions, all or nothing; return how many there were."""
+        found = list(records)
+        if not found:
+            return 0
+        info = self._info_of_all(found)
+        keys = list(dict.fromkeys(self._key_of(info, record) for record in found))
+        removed: int = await self.run_operation(DeleteMany(info, keys))
+        for record in found:
+            self._remember(record, {})
+            set_state(record, None)
+        return removed
+
+    # -- what writing does to the object -----------------------------------------------------------------------------------------------
+
+    def _written(self, info: ModelInfo, record: Record, row: tuple[Any, ...], stamps: Mapping[str, Any], generated: Any) -> None:
+        if generated is not None and info.generated is not None:
+            stamps = {**stamps, info.generated.name: generated}
+            row = _stamped(info, row, stamps)
+        self._remember(record, stamps)
+        if stamps:
+            record.__dict__.update(stamps)
+            record.__pydantic_fields_set__.update(stamps)
+        set_state(record, (None, row))
+
+    async def _raise_missing(self, info: ModelInfo, key: tuple[Any, ...], version: int | None) -> None:
+        if version is not None and await self.run_operation(Exists(info, _key_predicate(info, key))):
+            raise ConflictError(info.label, _bare(key), version)
+        raise NotFoundError(info.label, _bare(key))
+
+    def _info_of(self, record: Record) -> ModelInfo:
+        return self._decoders.of_model(type(record))[0]
+
+    def _info_of_all(self, records: list[Any]) -> ModelInfo:
+        models = {type(record) for record in records}
+        if len(models) > 1:
+            msg = f"bulk writes take records of one model, not of {', '.join(sorted(model.__name__ for model in models))}; call once for each"
+            raise QueryError(msg)
+        return self._info_of(records[0])
+
+    @staticmethod
+    def _key_of(info: ModelInfo, record: Record) -> tuple[Any, ...]:
+        values = record.__dict__
+        key = info.plain_key(values[info.key[0].name] if len(info.key) == 1 else tuple(values[spec.name] for spec in info.key))
+        stored = plain_state(record)
+        if stored is not None and any(stored[spec.position] != part for spec, part in zip(info.key, key, strict=True)):
+            msg = f"the key of a stored record cannot change (it is {info.bare_key(stored)!r}); delete it and create another"
+            raise ValidationError(msg, model=info.label, field=info.key[0].name, value=_bare(key))
+        return key
+
+
+def _bare(key: tuple[Any, ...]) -> Any:
+    return key[0] if len(key) == 1 else key
+
+
+def _key_predicate(info: ModelInfo, key: tuple[Any, ...]) -> Predicate:
+    return And(tuple(Leaf(spec, (), spec.type, "eq", value) for spec, value in zip(info.key, key, strict=True))) if key else TRUE
+
+
+def _stamps(info: ModelInfo, *, created: bool = False, version: int | None = None) -> dict[str, Any]:
+    """Return what a write sets by itself: times, and the next version."""
+    found: dict[str, Any] = {}
+    specs = (*info.auto_now, *info.auto_now_add) if created else info.auto_now
+    if specs:
+        now = utc_now()
+        found = dict.fromkeys([spec.name for spec in specs], now)
+    if version is not None and info.version is not None:
+        found[info.version.name] = version + 1
+    return found
+
+
+def _row(info: ModelInfo, record: Record, stamps: Mapping[str, Any]) -> tuple[Any, ...]:
+    return encode(info, {**record.__dict__, **stamps} if stamps else record.__dict__)
+
+
+def _stamped(info: ModelInfo, row: tuple[Any, ...], stamps: Mapping[str, Any]) -> tuple[Any, ...]:
+    if not stamps:
+        return row
+    return tuple([stamps.get(spec.name, value) for spec, value in zip(info.fields, row, strict=True)])
+
+
+def _unique_lookup(info: ModelInfo, lookup: Mapping[str, Any]) -> tuple[FieldSpec, ...]:
+    names = set(lookup)
+    for fields in (info.key, *info.uniques):
+        if {spec.name for spec in fields} == names:
+            if any(lookup[name] is None for name in names):
+                msg = f"get_or_create() needs values: None may repeat in {', '.join(sorted(names))}"
+                raise QueryError(msg)
+            return fields
+    choices = " or ".join("(" + ", ".join(spec.name for spec in fields) + ")" for fields in (info.key, *info.uniques))
+    msg = f"get_or_create() of {info.label} needs a lookup by its key or a unique field: {choices}, not ({', '.join(sorted(names))})"
+    raise QueryError(msg)

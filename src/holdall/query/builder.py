@@ -1,0 +1,423 @@
+"""``QueryBuilder``: an immutable description of a query; awaiting it, or one of its terminal methods, runs it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, Self, TypeVar, cast
+
+from pydantic import BaseModel
+
+from holdall.errors import CorruptRecordError, MultipleResultsError, NotFoundError, QueryError, ValidationError
+from holdall.query import cursors
+from holdall.query.expressions import Condition, Order
+from holdall.query.operations import Count, DeleteWhere, Exists, Lock, Operation, Select, UpdateWhere
+from holdall.query.planner import is_empty
+from holdall.query.predicates import TRUE, And, Leaf, Not, OrderTerm, Predicate
+from holdall.query.resolve import resolve_all, resolve_assignments, resolve_order, total_order
+from holdall.query.stream import RowStream, Stream
+from holdall.query.writes import stamped
+from holdall.record.decoder import Decoder, shape_fields, shape_specs
+from holdall.record.metadata import ModelInfo
+
+T = TypeVar("T", covariant=True)
+V = TypeVar("V")
+
+
+class Runner(Protocol):
+    """What a query needs to run: a backend or a session."""
+
+    @property
+    def cursor_key(self) -> str | None:
+        """The key that signs cursors."""
+        ...
+
+    def decoder(self, info: ModelInfo, names: tuple[str, ...] | None = None, shape: Any = None) -> Decoder:
+        """Return what turns rows of these fields (None: all) into objects of the shape (None: the model)."""
+        ...
+
+    async def run_operation(self, operation: Operation) -> Any:
+        """Check that the store keeps the promise, then carry out the operation."""
+        ...
+
+    async def open_stream(self, operation: Select, batch: int) -> RowStream:
+        """Check that the store keeps the promise, then start the query."""
+        ...
+
+    def explain_operation(self, operation: Operation) -> Explanation:
+        """Say what would be sent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What a query will send, and what it needs.
+
+    Attributes:
+        statement: the native request, without values. None when nothing is sent, or the query is refused.
+        needs: the capabilities that it needs. ``missing``: those that the store does not declare.
+        notes: what is worth knowing, such as an order that no index serves.
+    """
+
+    statement: str | None
+    needs: tuple[str, ...]
+    missing: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Return all of it as text."""
+        lines = [self.statement or "nothing is sent"]
+        lines += [f"needs: {item}" for item in self.needs]
+        lines += [f"missing: {item}" for item in self.missing]
+        return "\n".join((*lines, *self.notes))
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One page of a query.
+
+    Attributes:
+        items: at most ``size`` objects.
+        next, previous: cursors for ``page(after=…)``; None at the ends.
+    """
+
+    items: list[T]  # type: ignore[misc]  # a covariant list is read, never written
+    next: str | None
+    previous: str | None
+
+
+class QueryBuilder(Generic[T]):
+    """A query of one model. Every method but the terminal coroutines returns a new query and does no I/O."""
+
+    __slots__ = ("_info", "_limit", "_local_rows", "_lock", "_names", "_offset", "_order", "_predicate", "_runner", "_scan", "_shape")
+
+    def __init__(self, runner: Runner, info: ModelInfo) -> None:
+        self._runner = runner
+        self._info = info
+        self._predicate: Predicate = TRUE
+        self._order: tuple[OrderTerm, ...] | None = None
+        self._limit: int | None = None
+        self._offset: int | None = None
+        self._lock: Lock | None = None
+        self._names: tuple[str, ...] | None = None
+        self._shape: Any = None
+        self._scan = False
+        self._local_rows: int | None = None
+
+    def _with(self, **changed: Any) -> Self:
+        made = copy.copy(self)
+        for name, value in changed.items():
+            setattr(made, name, value)
+        return made
+
+    # -- describing ------------------------------------------------------------------------------------------------------------------
+
+    def filter(self, *conditions: Condition | bool, **lookups: object) -> Self:
+        """Keep what matches all conditions and lookups, besides those before.
+
+        Raises:
+            QueryError: an unknown field or operator, or a value of another type.
+            ValidationError: a value that no store may keep.
+        """
+        return self._and(resolve_all(self._info, conditions, lookups))
+
+    def exclude(self, *conditions: Condition | bool, **lookups: object) -> Self:
+        """Keep what does not match them all: the exact complement of ``filter`` with the same arguments."""
+        return self._and(Not(resolve_all(self._info, conditions, lookups)))
+
+    def _and(self, predicate: Predicate) -> Self:
+        before = self._predicate
+        if isinstance(before, And) and not before.items:
+            return self._with(_predicate=predicate)
+        return self._with(_predicate=And((*before.items, predicate) if isinstance(before, And) else (before, predicate)))
+
+    def order_by(self, *terms: str | Order | Any) -> Self:
+        """Order by names (``-name`` descends) or ``col(…).asc()`` and ``desc()``; replaces the order before. None comes last."""
+        return self._with(_order=resolve_order(self._info, terms))
+
+    def limit(self, count: int) -> Self:
+        """Give at most that many."""
+        return self._with(_limit=_natural("limit", count))
+
+    def offset(self, count: int) -> Self:
+        """Skip that many."""
+        return self._with(_offset=_natural("offset", count))
+
+    def for_update(self, *, nowait: bool = False, skip_locked: bool = False) -> Self:
+        """Lock what is read until the session's transaction ends; needs a session.
+
+        ``nowait`` raises ``LockNotAvailable`` instead of waiting; ``skip_locked`` leaves out what others have locked.
+        """
+        if nowait and skip_locked:
+            msg = "for_update() takes nowait or skip_locked, not both"
+            raise QueryError(msg)
+        return self._with(_lock=Lock(nowait, skip_locked))
+
+    def allow_scan(self) -> Self:
+        """Permit reading a whole table where the store has no other way. Stores that choose their own way need no permission."""
+        return self._with(_scan=True)
+
+    def allow_local(self, *, max_rows: int) -> Self:
+        """Permit to finish the query on the client, over at most that many rows. Stores that can do all of it themselves do."""
+        return self._with(_local_rows=_natural("max_rows", max_rows))
+
+    def values(self, *names: str) -> QueryBuilder[dict[str, Any]]:
+        """Give dicts of these fields; without names, of all."""
+        wanted = names or tuple(spec.name for spec in self._info.fields)
+        for name in wanted:
+            self._info.field(name)
+        return cast("QueryBuilder[dict[str, Any]]", self._with(_names=tuple(dict.fromkeys(wanted)), _shape=dict))
+
+    def into(self, shape: type[V]) -> QueryBuilder[V]:
+        """Give instances of a dataclass, ``msgspec.Struct``, ``NamedTuple``, ``TypedDict`` or pydantic model; only its fields are read."""
+        names = shape_fields(shape)
+        shape_specs(self._info, names, shape)
+        return cast("QueryBuilder[V]", self._with(_names=names, _shape=shape))
+
+    # -- running ---------------------------------------------------------------------------------------------------------------------
+
+    def __await__(self) -> Generator[Any, None, list[T]]:
+        """Run the query, as ``all()``."""
+        return self.all().__await__()
+
+    async def all(self, *, strict: bool = False) -> list[T]:
+        """Return what matches. ``strict`` validates every object again and raises ``CorruptRecordError``."""
+        operation = self._select()
+        found = [] if is_empty(operation) else await self._runner.run_operation(operation)
+        return _validated(self._info, found) if strict and self._shape is None else found
+
+    async def first(self) -> T | None:
+        """Return the first, by the order or else by key; None when nothing matches."""
+        found: list[T] = await self._with(_limit=1 if self._limit is None else min(1, self._limit)).all()
+        return found[0] if found else None
+
+    async def last(self) -> T | None:
+        """Return the last, by the order or else by key; None when nothing matches."""
+        self._refuse_window("last()")
+        order = tuple(term.reversed() for term in total_order(self._info, self._stated_order()))
+        return await self._with(_order=order).first()
+
+    async def one(self) -> T:
+        """Return the only one that matches.
+
+        Raises:
+            NotFoundError: there is none.
+            MultipleResultsError: there are several.
+        """
+        found = await self.one_or_none()
+        if found is None:
+            raise NotFoundError(self._info.label)
+        return found
+
+    async def one_or_none(self) -> T | None:
+        """Return the only one that matches, or None; raises ``MultipleResultsError``."""
+        found: list[T] = await self._with(_limit=2 if self._limit is None else min(2, self._limit)).all()
+        if len(found) > 1:
+            raise MultipleResultsError(self._info.label)
+        return found[0] if found else None
+
+    async def get(self, key: Any) -> T:
+        """Return the one with this key, if it matches; raises ``NotFoundError``."""
+        plain = self._info.plain_key(key)
+        leaves = (Leaf(spec, (), spec.type, "eq", value) for spec, value in zip(self._info.key, plain, strict=True))
+        found: list[T] = await self._and(And(tuple(leaves)))
+        if not found:
+            raise NotFoundError(self._info.label, key)
+        return found[0]
+
+    async def count(self) -> int:
+        """Return how many match, exactly."""
+        self._refuse_window("count()")
+        operation = Count(self._info, self._predicate)
+        return 0 if is_empty(operation) else cast("int", await self._runner.run_operation(operation))
+
+    async def exists(self) -> bool:
+        """Tell whether anything matches."""
+        self._refuse_window("exists()")
+        operation = Exists(self._info, self._predicate)
+        return False if is_empty(operation) else cast("bool", await self._runner.run_operation(operation))
+
+    async def update(self, **values: object) -> int:
+        """Change all that match, in one statement; return how many. Values may be ``F`` expressions. Counts up versions and sets ``auto_now`` fields."""
+        self._refuse_window("update()")
+        operation = UpdateWhere(self._info, self._predicate, stamped(self._info, resolve_assignments(self._info, values)))
+        return 0 if is_empty(operation) else cast("int", await self._runner.run_operation(operation))
+
+    async def delete(self) -> int:
+        """Remove all that match, in one statement; return how many."""
+        self._refuse_window("delete()")
+        operation = DeleteWhere(self._info, self._predicate)
+        return 0 if is_empty(operation) else cast("int", await self._runner.run_operation(operation))
+
+    def stream(self, *, batch: int = 500) -> Stream[T]:
+        """Return an async iterator that holds at most one batch of that many objects."""
+        if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+            msg = f"batch is a number from 1, not {batch!r}"
+            raise QueryError(msg)
+        operation = self._select()
+        return Stream(None if is_empty(operation) else lambda: self._runner.open_stream(operation, batch))
+
+    async def page(self, *, size: int = 50, after: str | None = None) -> Page[T]:
+        """Return a page by keyset: it is stable under ties, None and inserts, and costs the same at any depth.
+
+        Args:
+            size: how many at most.
+            after: ``next`` or ``previous`` of a page of the same query.
+
+        Raises:
+            QueryError: the cursor was changed, or is another query's.
+        """
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            msg = f"size is a number from 1, not {size!r}"
+            raise QueryError(msg)
+        self._refuse_window("page()")
+        order = total_order(self._info, self._stated_order())
+        digest = cursors.fingerprint(self._info.name, describe(self._predicate), [(term.field.name, *term[1:]) for term in order])
+        key = self._runner.cursor_key
+        position = None if after is None else cursors.read(after, digest, order, key)
+        backward = position is not None and position.backward
+        operation = self._page_operation(order, position, size + 1)
+        rows: list[Any] = [] if is_empty(operation) else await self._runner.run_operation(operation)
+        more, rows = len(rows) > size, rows[:size]
+        if backward:
+            rows.reverse()
+        pairs = [(item, place) for item, place in rows] if self._shape is not None else [(item, _place(item, order)) for item in rows]
+
+        def cursor(index: int, *, backward: bool) -> str:
+            return cursors.write(digest, order, cursors.Position(pairs[index][1], backward), key)
+
+        has_next = bool(pairs) and (more or backward)
+        has_previous = bool(pairs) and (position is not None if not backward else more)
+        return Page(
+            [item for item, _ in pairs],
+            cursor(-1, backward=False) if has_next else None,
+            cursor(0, backward=True) if has_previous else None,
+        )
+
+    def _page_operation(self, order: tuple[OrderTerm, ...], position: cursors.Position | None, limit: int) -> Select:
+        operation = self._with(_order=order, _limit=limit)._select(placed=order)  # noqa: SLF001  - the class's own
+        if position is None:
+            return operation
+        if position.backward:
+            order = tuple(term.reversed() for term in order)
+        return operation._replace(order=order, after=position.values)
+
+    def explain(self) -> Explanation:
+        """Say, without I/O, what ``all()`` would send and what it needs. No value is shown."""
+        return self._runner.explain_operation(self._select())
+
+    # -- refusing what would mislead ---------------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        """Refuse: it would hide I/O."""
+        msg = "len() of a query would hide I/O; use 'await query.count()', or len() of the awaited list"
+        raise TypeError(msg)
+
+    def __bool__(self) -> bool:
+        """Refuse: it would hide I/O."""
+        msg = "a query has no truth value; use 'await query.exists()'"
+        raise TypeError(msg)
+
+    def __iter__(self) -> Any:
+        """Refuse: it would hide I/O."""
+        msg = "a query is not iterated by a plain 'for'; use 'for … in await query', or 'async for … in query.stream()'"
+        raise TypeError(msg)
+
+    def __aiter__(self) -> Any:
+        """Refuse: say how."""
+        msg = "use 'async for … in query.stream()'"
+        raise TypeError(msg)
+
+    def _refuse_window(self, what: str) -> None:
+        if self._limit is not None or self._offset is not None:
+            msg = f"{what} acts on all that matches, and this query has a limit or an offset; leave them out"
+            raise QueryError(msg)
+
+    # -- operations ------------------------------------------------------------------------------------------------------------------
+
+    def _stated_order(self) -> tuple[OrderTerm, ...]:
+        return resolve_order(self._info, self._info.order_by) if self._order is None else self._order
+
+    def _select(self, placed: tuple[OrderTerm, ...] | None = None) -> Select:
+        order = self._stated_order()
+        if order or self._limit is not None or self._offset is not None:
+            order = total_order(self._info, order)
+        shape: Any = self._shape
+        names = self._names
+        if placed is not None and names is not None:
+            names, shape = (*names, *(term.field.name for term in placed if term.field.name not in names)), Placed(shape, names, placed)
+        decoder = self._runner.decoder(self._info, names, shape)
+        return Select(self._info, self._predicate, decoder, order, self._limit, self._offset, None, self._lock)
+
+
+class Placed:
+    """A shape together with the values that place it in an order, for the cursors of pages."""
+
+    def __init__(self, shape: Any, names: tuple[str, ...], order: tuple[OrderTerm, ...]) -> None:
+        self._key = (shape, names, tuple(term.field.name for term in order))
+        # A pydantic model's constructor would validate; loading does not.
+        self._shape = shape.model_construct if isinstance(shape, type) and issubclass(shape, BaseModel) else shape
+        self._names = names
+        self._order = order
+
+    def __eq__(self, other: object) -> bool:
+        """Compare by shape and order."""
+        return isinstance(other, Placed) and self._key == other._key
+
+    def __hash__(self) -> int:
+        """Hash by shape and order."""
+        return hash(self._key)
+
+    def __call__(self, **values: Any) -> tuple[Any, tuple[Any, ...]]:
+        """Return (the object, its place)."""
+        place = tuple(_plain(term, values[term.field.name]) for term in self._order)
+        return self._shape(**{name: values[name] for name in self._names}), place
+
+
+def _plain(term: OrderTerm, value: Any) -> Any:
+    return None if value is None else term.field.plain(value)
+
+
+def _place(item: Any, order: tuple[OrderTerm, ...]) -> tuple[Any, ...]:
+    values = item.__dict__
+    return tuple(_plain(term, values[term.field.name]) for term in order)
+
+
+def _natural(name: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        msg = f"{name} is a number from 0, not {value!r}"
+        raise QueryError(msg)
+    return min(value, 2**63 - 1)
+
+
+def describe(predicate: Predicate) -> Any:
+    """Return a condition as plain data whose ``repr`` is the same in every process."""
+    if isinstance(predicate, Leaf):
+        return (predicate.field.name, predicate.path, predicate.operator, predicate.value)
+    items: Iterable[Predicate] = (predicate.item,) if isinstance(predicate, Not) else predicate.items
+    return (type(predicate).__name__, *(describe(item) for item in items))
+
+
+def _validated(info: ModelInfo, found: list[Any]) -> list[Any]:
+    for item in found:
+        validate_again(info, item)
+    return found
+
+
+def validate_again(info: ModelInfo, item: Any) -> None:
+    """Run pydantic's validation over a loaded object, for ``strict=True``.
+
+    Raises:
+        CorruptRecordError: it does not pass.
+    """
+    values = {name: item.__dict__[name] for name in info.by_name}
+    try:
+        item.__pydantic_validator__.validate_python(dict(values), self_instance=type(item).__new__(type(item)), by_name=True)
+    except ValidationError:
+        raise
+    except ValueError as exc:
+        errors = getattr(exc, "errors", lambda: [])()
+        field = str(errors[0]["loc"][0]) if errors and errors[0]["loc"] else info.key[0].name
+        key = tuple(values[spec.name] for spec in info.key)
+        raise CorruptRecordError(info.label, key[0] if len(key) == 1 else key, field, str(errors[0]["msg"] if errors else exc)) from exc

@@ -1,0 +1,296 @@
+"""What users write: columns, conditions, ``Q``, ``F`` and orders. Building them does no I/O and checks nothing but their form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date
+from typing import Any, Generic, Literal, TypeVar, cast
+
+from holdall.errors import QueryError
+
+T = TypeVar("T")
+V = TypeVar("V")
+Nulls = Literal["first", "last"]
+
+
+class Condition:
+    """Something that holds for a record or not. Combine conditions by ``&``, ``|`` and ``~``."""
+
+    __slots__ = ()
+
+    def __and__(self, other: Condition) -> Condition:
+        """Both hold."""
+        return _combine("and", self, other)
+
+    def __or__(self, other: Condition) -> Condition:
+        """At least one holds."""
+        return _combine("or", self, other)
+
+    def __invert__(self) -> Condition:
+        """The condition does not hold."""
+        return Negation(self)
+
+    def __bool__(self) -> bool:
+        """Refuse: a condition has no truth value."""
+        msg = "a condition has no truth value; combine conditions by & | ~ instead of 'and', 'or', 'not', and do not chain comparisons"
+        raise TypeError(msg)
+
+
+def _combine(operator: Literal["and", "or"], left: Condition, right: object) -> Condition:
+    if not isinstance(right, Condition):
+        msg = f"a condition combines with conditions only, not with {right!r}"
+        raise QueryError(msg)
+    return Combination(operator, (left, right))
+
+
+class Combination(Condition):
+    """``and`` or ``or`` of conditions."""
+
+    __slots__ = ("items", "operator")
+
+    def __init__(self, operator: Literal["and", "or"], items: tuple[Condition, ...]) -> None:
+        self.operator = operator
+        self.items = items
+
+
+class Negation(Condition):
+    """The complement of a condition."""
+
+    __slots__ = ("item",)
+
+    def __init__(self, item: Condition) -> None:
+        self.item = item
+
+
+class Comparison(Condition):
+    """A column, an operator by its lookup name, and a value."""
+
+    __slots__ = ("column", "operator", "value")
+
+    def __init__(self, column: Column[Any], operator: str, value: object) -> None:
+        self.column = column
+        self.operator = operator
+        self.value = value
+
+
+class Q(Condition):
+    """Lookups as a condition: ``Q(age__gte=18) | Q(city="London")``. All of one ``Q`` must hold."""
+
+    __slots__ = ("conditions", "lookups")
+
+    def __init__(self, *conditions: Condition, **lookups: object) -> None:
+        self.conditions = conditions
+        self.lookups = lookups
+
+
+class Order:
+    """One term of an order."""
+
+    __slots__ = ("column", "descending", "nulls")
+
+    def __init__(self, column: Column[Any], *, descending: bool, nulls: Nulls) -> None:
+        if nulls not in ("first", "last"):
+            msg = f"nulls={nulls!r} is neither 'first' nor 'last'"
+            raise QueryError(msg)
+        self.column = column
+        self.descending = descending
+        self.nulls: Nulls = nulls
+
+
+class Column(Generic[T]):
+    """A field of a model, read on the class; ``col()`` gives it its type.
+
+    ``column["a"]["b"]`` reaches into a document.
+    """
+
+    __slots__ = ("model", "name", "path")
+
+    def __init__(self, model: type[Any], name: str, path: tuple[str | int, ...] = ()) -> None:
+        self.model = model
+        self.name = name
+        self.path = path
+
+    def __repr__(self) -> str:
+        """Return ``Model.field``."""
+        return f"{self.model.__name__}.{self.name}" + "".join(f"[{part!r}]" for part in self.path)
+
+    def __bool__(self) -> bool:
+        """Refuse: a column has no truth value."""
+        msg = f"{self!r} is a column and has no truth value; compare it, or call is_null()"
+        raise TypeError(msg)
+
+    def __eq__(self, other: object) -> Condition:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Equal; with None: is None."""
+        return Comparison(self, "eq", other)
+
+    def __ne__(self, other: object) -> Condition:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The exact complement of equal."""
+        return Comparison(self, "ne", other)
+
+    __hash__ = object.__hash__
+
+    def __gt__(self, other: T) -> Condition:
+        """Greater; false for None."""
+        return Comparison(self, "gt", other)
+
+    def __ge__(self, other: T) -> Condition:
+        """Greater or equal; false for None."""
+        return Comparison(self, "gte", other)
+
+    def __lt__(self, other: T) -> Condition:
+        """Less; false for None."""
+        return Comparison(self, "lt", other)
+
+    def __le__(self, other: T) -> Condition:
+        """Less or equal; false for None."""
+        return Comparison(self, "lte", other)
+
+    def __getitem__(self, key: str | int) -> Column[Any]:
+        """Reach into a document: a key of a dict, a member of a nested model, or an index of a list."""
+        if not isinstance(key, str | int) or isinstance(key, bool) or (isinstance(key, int) and key < 0):
+            msg = f"{self!r}[{key!r}]: a path goes by str keys, or by indexes from 0"
+            raise QueryError(msg)
+        return Column(self.model, self.name, (*self.path, key))
+
+    def __iter__(self) -> Any:
+        """Refuse: a column cannot be iterated."""
+        msg = f"{self!r} is a column and cannot be iterated"
+        raise TypeError(msg)
+
+    def in_(self, values: Iterable[T]) -> Condition:
+        """One of the values; None may be among them."""
+        return Comparison(self, "in", values)
+
+    def not_in(self, values: Iterable[T]) -> Condition:
+        """None of the values."""
+        return Comparison(self, "not_in", values)
+
+    def between(self, low: T, high: T) -> Condition:
+        """From low to high, both included."""
+        return Comparison(self, "between", (low, high))
+
+    def is_null(self, value: bool = True) -> Condition:  # noqa: FBT001, FBT002
+        """Is None; ``is_null(False)``: is not."""
+        return Comparison(self, "is_null", value)
+
+    def contains(self, text: str) -> Condition:
+        """The text is a substring, taken literally."""
+        return Comparison(self, "contains", text)
+
+    def icontains(self, text: str) -> Condition:
+        """As ``contains``, after ``str.casefold`` of both."""
+        return Comparison(self, "icontains", text)
+
+    def startswith(self, text: str) -> Condition:
+        """Begins with the text, taken literally."""
+        return Comparison(self, "startswith", text)
+
+    def istartswith(self, text: str) -> Condition:
+        """As ``startswith``, after ``str.casefold`` of both."""
+        return Comparison(self, "istartswith", text)
+
+    def endswith(self, text: str) -> Condition:
+        """Ends with the text, taken literally."""
+        return Comparison(self, "endswith", text)
+
+    def iendswith(self, text: str) -> Condition:
+        """As ``endswith``, after ``str.casefold`` of both."""
+        return Comparison(self, "iendswith", text)
+
+    def iexact(self, text: str) -> Condition:
+        """Equal after ``str.casefold`` of both."""
+        return Comparison(self, "iexact", text)
+
+    def has(self: Column[list[V]] | Column[list[V] | None], item: V) -> Condition:
+        """The list has the item."""
+        return Comparison(cast("Column[Any]", self), "has", item)
+
+    def has_any(self: Column[list[V]] | Column[list[V] | None], items: Iterable[V]) -> Condition:
+        """The list has at least one of the items."""
+        return Comparison(cast("Column[Any]", self), "has_any", items)
+
+    def has_all(self: Column[list[V]] | Column[list[V] | None], items: Iterable[V]) -> Condition:
+        """The list has all of the items."""
+        return Comparison(cast("Column[Any]", self), "has_all", items)
+
+    def year(self: Column[Any] | Column[date], value: int) -> Condition:
+        """In this year, of UTC."""
+        return Comparison(cast("Column[Any]", self), "year", value)
+
+    def month(self: Column[Any] | Column[date], value: int) -> Condition:
+        """In this month (1 to 12) of any year, of UTC."""
+        return Comparison(cast("Column[Any]", self), "month", value)
+
+    def day(self: Column[Any] | Column[date], value: int) -> Condition:
+        """On this day (1 to 31) of any month, of UTC."""
+        return Comparison(cast("Column[Any]", self), "day", value)
+
+    def asc(self, *, nulls: Nulls = "last") -> Order:
+        """Order ascending, None last unless asked otherwise."""
+        return Order(self, descending=False, nulls=nulls)
+
+    def desc(self, *, nulls: Nulls = "last") -> Order:
+        """Order descending, None last unless asked otherwise."""
+        return Order(self, descending=True, nulls=nulls)
+
+
+def col(field: T, /) -> Column[T]:
+    """Return the column that it is given, typed as one: ``col(Customer.age) >= 18``.
+
+    Raises:
+        QueryError: it is not a column, such as the value of an instance's field.
+    """
+    if not isinstance(field, Column):
+        msg = f"col() takes a field read on a model's class, such as Customer.age, not {field!r}"
+        raise QueryError(msg)
+    return cast("Column[T]", field)
+
+
+class F:
+    """The stored value of a field, in ``update``: ``update(balance=F("balance") + 10)``.
+
+    ``+``, ``-`` and ``*`` with numbers and other ``F``; None stays None.
+    """
+
+    __slots__ = ("left", "name", "operator", "right")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.operator: Literal["+", "-", "*"] | None = None
+        self.left: object = None
+        self.right: object = None
+
+    @classmethod
+    def _of(cls, operator: Literal["+", "-", "*"], left: object, right: object) -> F:
+        made = cls("")
+        made.operator, made.left, made.right = operator, left, right
+        return made
+
+    def __add__(self, other: object) -> F:
+        """Add."""
+        return self._of("+", self, other)
+
+    def __radd__(self, other: object) -> F:
+        """Add."""
+        return self._of("+", other, self)
+
+    def __sub__(self, other: object) -> F:
+        """Subtract."""
+        return self._of("-", self, other)
+
+    def __rsub__(self, other: object) -> F:
+        """Subtract."""
+        return self._of("-", other, self)
+
+    def __mul__(self, other: object) -> F:
+        """Multiply."""
+        return self._of("*", self, other)
+
+    def __rmul__(self, other: object) -> F:
+        """Multiply."""
+        return self._of("*", other, self)
+
+    def __bool__(self) -> bool:
+        """Refuse: an expression has no truth value."""
+        msg = "F() has no truth value"
+        raise TypeError(msg)

@@ -1,0 +1,182 @@
+"""Operations: what reaches a store. Small immutable values; a store is a function from operations to results.
+
+Rows are plain rows, or the store's native ones on the way to ``decoder``, which turns them into what the caller gets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+from holdall.capabilities import Capability
+from holdall.query.predicates import Arithmetic, OrderTerm, Predicate
+from holdall.record.decoder import Decoder
+from holdall.record.metadata import FieldSpec, ModelInfo
+
+Key = tuple[Any, ...]
+
+
+class Lock(NamedTuple):
+    """Lock what is read until the transaction ends."""
+
+    nowait: bool = False
+    skip_locked: bool = False
+
+
+class Fetch(NamedTuple):
+    """Read one record by key → the object or None."""
+
+    info: ModelInfo
+    key: Key
+    decoder: Decoder
+    lock: Lock | None = None
+
+
+class FetchMany(NamedTuple):
+    """Read records by keys, each key once → a list of the objects that exist, in any order."""
+
+    info: ModelInfo
+    keys: Sequence[Key]
+    decoder: Decoder
+
+
+class Select(NamedTuple):
+    """Read what matches → a list of objects.
+
+    Attributes:
+        order: total when ``limit``, ``offset`` or ``after`` is given; may be empty otherwise.
+        after: the values of the order's fields that the result starts behind (keyset).
+    """
+
+    info: ModelInfo
+    predicate: Predicate
+    decoder: Decoder
+    order: tuple[OrderTerm, ...] = ()
+    limit: int | None = None
+    offset: int | None = None
+    after: tuple[Any, ...] | None = None
+    lock: Lock | None = None
+
+
+class Count(NamedTuple):
+    """Count what matches → int."""
+
+    info: ModelInfo
+    predicate: Predicate
+
+
+class Exists(NamedTuple):
+    """Tell whether something matches → bool."""
+
+    info: ModelInfo
+    predicate: Predicate
+
+
+class Insert(NamedTuple):
+    """Store a new record → the generated key, else None. Raises ``DuplicateKeyError``."""
+
+    info: ModelInfo
+    row: tuple[Any, ...]
+
+
+class InsertMany(NamedTuple):
+    """Store new records, all or nothing → the generated keys in the order of the rows, else None."""
+
+    info: ModelInfo
+    rows: Sequence[tuple[Any, ...]]
+
+
+class InsertAbsent(NamedTuple):
+    """Store a new record unless one has the same values in ``unique`` → (whether it was stored, the generated key or None)."""
+
+    info: ModelInfo
+    row: tuple[Any, ...]
+    unique: tuple[FieldSpec, ...]
+
+
+class Upsert(NamedTuple):
+    """Store a record, or overwrite the one with its key → the plain values of ``returning``.
+
+    ``keep`` names the fields that an existing record keeps; its version is counted up.
+    """
+
+    info: ModelInfo
+    row: tuple[Any, ...]
+    keep: tuple[FieldSpec, ...]
+    returning: tuple[FieldSpec, ...]
+
+
+class Update(NamedTuple):
+    """Change fields of the record with this key, and this version if one is given → whether there was one."""
+
+    info: ModelInfo
+    key: Key
+    fields: tuple[FieldSpec, ...]
+    values: tuple[Any, ...]
+    version: int | None
+
+
+class UpdateWhere(NamedTuple):
+    """Change every record that matches → how many."""
+
+    info: ModelInfo
+    predicate: Predicate
+    assignments: Mapping[FieldSpec, Any | Arithmetic]
+
+
+class Delete(NamedTuple):
+    """Remove the record with this key, and this version if one is given → whether there was one."""
+
+    info: ModelInfo
+    key: Key
+    version: int | None
+
+
+class DeleteMany(NamedTuple):
+    """Remove the records with these keys → how many there were."""
+
+    info: ModelInfo
+    keys: Sequence[Key]
+
+
+class DeleteWhere(NamedTuple):
+    """Remove every record that matches → how many."""
+
+    info: ModelInfo
+    predicate: Predicate
+
+
+class Raw(NamedTuple):
+    """Run raw SQL with named parameters.
+
+    ``fetch`` gives (column names, rows); ``execute`` the number of rows affected; ``execute_many`` runs once per item of ``many``.
+    """
+
+    mode: Literal["fetch", "execute", "execute_many"]
+    sql: str
+    parameters: Mapping[str, Any]
+    many: Sequence[Mapping[str, Any]] = ()
+
+
+Operation = (
+    Fetch | FetchMany | Select | Count | Exists | Insert | InsertMany | InsertAbsent | Upsert | Update | UpdateWhere | Delete | DeleteMany | DeleteWhere | Raw
+)
+
+# What an operation needs whatever it holds. What a predicate, an order or a lock needs on top is the planner's to say.
+NEEDS: Mapping[type[Any], frozenset[Capability]] = {
+    Fetch: frozenset(),
+    FetchMany: frozenset(),
+    Select: frozenset(),
+    Count: frozenset({Capability.COUNT}),
+    Exists: frozenset({Capability.COUNT}),
+    Insert: frozenset(),
+    InsertMany: frozenset(),
+    InsertAbsent: frozenset({Capability.UNIQUE}),
+    Upsert: frozenset(),
+    Update: frozenset(),
+    UpdateWhere: frozenset({Capability.UPDATE_WHERE}),
+    Delete: frozenset(),
+    DeleteMany: frozenset(),
+    DeleteWhere: frozenset({Capability.DELETE_WHERE}),
+    Raw: frozenset({Capability.RAW_SQL}),
+}

@@ -1,0 +1,138 @@
+"""``Record``: what lies under ``Model``; a pydantic model that knows its fields and its stored self, and no database."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, ClassVar, Self, TypeVar, dataclass_transform, is_typeddict
+
+import pydantic
+from pydantic import ConfigDict
+from typing_extensions import is_typeddict as is_extension_typeddict
+
+# Pydantic has no public name for its metaclass; ``type`` of its base class is the same object.
+from pydantic._internal._model_construction import ModelMetaclass
+
+from holdall.errors import ConfigurationError
+from holdall.naming import near_miss
+from holdall.record.fields import Field
+from holdall.record.metadata import META_OPTIONS, model_info
+from holdall.record.state import State, plain_state
+
+_building = threading.local()
+R = TypeVar("R", bound="Record")
+
+
+def is_typed_dict(shape: Any) -> bool:
+    """Tell whether it is a ``TypedDict`` of ``typing`` or of ``typing_extensions``."""
+    return is_typeddict(shape) or is_extension_typeddict(shape)
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(Field, pydantic.Field, pydantic.PrivateAttr))
+class RecordMeta(ModelMetaclass):
+    """Gives a column for each field, read on the class.
+
+    It looks only at the class's own columns, and is silent while any class is being built: pydantic asks the bases for attributes of the
+    names of fields, and would take a column for a default.
+    """
+
+    def __new__(mcs, name: str, bases: tuple[type[Any], ...], namespace: dict[str, Any], **options: Any) -> type:
+        """Build the class and check what can be checked before it is used."""
+        depth = getattr(_building, "depth", 0)
+        _building.depth = depth + 1
+        try:
+            cls: Any = super().__new__(mcs, name, bases, namespace, **options)
+        finally:
+            _building.depth = depth
+        type.__setattr__(cls, "__holdall_columns__", {field: cls.__holdall_column__(field) for field in cls.__pydantic_fields__})
+        type.__setattr__(cls, "__holdall_info__", None)
+        _check_names(cls, bases)
+        if cls.__pydantic_complete__ and any(_is_key(info) for info in cls.__pydantic_fields__.values()) and not _is_generic(cls):
+            model_info(cls)
+        return cls
+
+    def __getattr__(cls, name: str) -> Any:
+        """Return the column of that name."""
+        if not getattr(_building, "depth", 0):
+            columns = cls.__dict__.get("__holdall_columns__")
+            if columns is not None and name in columns:
+                return columns[name]
+        return super().__getattr__(name)  # type: ignore[misc]
+
+
+def _is_key(info: Any) -> bool:
+    return any(getattr(item, "primary_key", False) for item in info.metadata)
+
+
+def _is_generic(cls: Any) -> bool:
+    return bool(cls.__pydantic_generic_metadata__["parameters"])
+
+
+def _check_names(cls: type[Record], bases: tuple[type[Any], ...]) -> None:
+    """Refuse fields that would hide our methods, and options of ``Meta`` that mean nothing."""
+    ours = {name for base in cls.__mro__ if base.__module__.startswith("holdall.") for name in base.__dict__ if not name.startswith("_")}
+    taken = [name for name in cls.__annotations__ if name in ours and name not in {"model_config", "objects"} and name in cls.__pydantic_fields__]
+    if taken and not cls.__module__.startswith("holdall."):
+        name = taken[0]
+        msg = (
+            f"{cls.__name__}.{name} would hide Model.{name}; call the field {name}_ and keep the names outside: "
+            f"{name}_: … = Field(name={name!r}, alias={name!r})"
+        )
+        raise ConfigurationError(msg)
+    meta = cls.__dict__.get("Meta")
+    for option in () if meta is None else vars(meta):
+        if not option.startswith("__") and option not in META_OPTIONS:
+            msg = f"{cls.__name__}.Meta has no option {option!r}{near_miss(option, META_OPTIONS)}"
+            raise ConfigurationError(msg)
+
+
+class Record(pydantic.BaseModel, metaclass=RecordMeta):
+    """A pydantic model that can be stored."""
+
+    __slots__ = ("__holdall_state__",)
+    __holdall_columns__: ClassVar[dict[str, Any]]
+    __holdall_state__: State | None
+
+    model_config = ConfigDict(validate_assignment=True)
+
+    class Meta:
+        """How the model is stored: ``name, indexes, order_by, backend``."""
+
+    @classmethod
+    def __holdall_column__(cls, name: str) -> Any:
+        """Return what reading a field on the class gives; ``Model`` gives columns."""
+        return name
+
+    def __getattr__(self, name: str) -> Any:
+        """Answer for the slot of the stored state, which is empty until the record is stored."""
+        if name == "__holdall_state__":
+            return None
+        return super().__getattr__(name)  # type: ignore[misc]
+
+    def __copy__(self) -> Self:
+        """Copy the record and what it knows about its stored self."""
+        return _with_state(super().__copy__(), self.__holdall_state__)
+
+    def __deepcopy__(self, memo: dict[int, Any] | None = None) -> Self:
+        """Copy the record deeply; the stored row is immutable and shared."""
+        return _with_state(super().__deepcopy__(memo), self.__holdall_state__)
+
+    def __getstate__(self) -> dict[Any, Any]:
+        """Return the state for pickles, with the stored row as plain values."""
+        return {**super().__getstate__(), "__holdall_state__": plain_state(self)}
+
+    def __setstate__(self, state: dict[Any, Any]) -> None:
+        """Take the state of a pickle."""
+        row = state.pop("__holdall_state__", None)
+        super().__setstate__(state)
+        set_state(self, None if row is None else (None, row))
+
+
+def _with_state(record: R, state: State | None) -> R:
+    set_state(record, state)
+    return record
+
+
+set_state = Record.__dict__["__holdall_state__"].__set__
+"""Set the stored state of a record: ``(origin, row)``, or None when it is not stored."""
+
+__all__ = ("Record", "RecordMeta", "is_typed_dict", "set_state")

@@ -1,0 +1,164 @@
+"""URLs into typed settings; unknown schemes and parameters are refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.metadata import entry_points
+from typing import Any, ClassVar, Self, Union, get_args, get_origin, get_type_hints
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from holdall.errors import ConfigurationError
+from holdall.naming import near_miss
+
+_TRUTH = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What every store can be told; a store adds its own fields. Each field is a URL parameter and a keyword argument of ``open``.
+
+    Attributes:
+        coalesce: reads by key that start in the same turn of the event loop become one operation.
+        cursor_key: signs the cursors of ``page()``; the workers of a service share it. Without it a cursor only detects mistakes.
+    """
+
+    schemes: ClassVar[tuple[str, ...]] = ()
+
+    coalesce: bool = True
+    cursor_key: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def from_url(cls, url: SplitResult, options: Mapping[str, Any]) -> Self:
+        """Return the settings of a URL; keyword arguments win over its parameters.
+
+        Raises:
+            ConfigurationError: a parameter is unknown, given twice or not of its type.
+        """
+        hints = get_type_hints(cls)
+        known = {item.name: hints[item.name] for item in dataclasses.fields(cls) if item.name not in cls.url_parts()}
+        values: dict[str, Any] = dict(cls.parts(url))
+        pairs = parse_qsl(url.query, keep_blank_values=True)
+        for name, text in pairs:
+            if name in known and sum(name == other for other, _ in pairs) > 1:
+                msg = f"the parameter {name!r} stands twice in the URL"
+                raise ConfigurationError(msg)
+            values[_known(name, known, url)] = _parse(name, text, known[name]) if name in known else None
+        for name, value in options.items():
+            values[_known(name, known, url)] = _check(name, value, known[name])
+        made = cls(**values)
+        made.validate()
+        return made
+
+    def validate(self) -> None:
+        """Raise ``ConfigurationError`` for settings that contradict each other."""
+
+    @classmethod
+    def url_parts(cls) -> frozenset[str]:
+        """Return the fields that the URL gives by its parts, and not by parameters."""
+        return frozenset()
+
+    @classmethod
+    def parts(cls, url: SplitResult) -> Mapping[str, Any]:
+        """Return what the parts of the URL mean: path, host …"""
+        if url.netloc or url.path.strip("/"):
+            msg = f"a {url.scheme}:// URL has no host and no path"
+            raise ConfigurationError(msg)
+        return {}
+
+
+def _known(name: str, known: Mapping[str, Any], url: SplitResult) -> str:
+    if name not in known:
+        msg = f"{url.scheme}:// has no parameter {name!r}{near_miss(name, known)}"
+        raise ConfigurationError(msg)
+    return name
+
+
+def _types(hint: Any) -> tuple[Any, ...]:
+    return get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
+def _literals(hint: Any) -> tuple[Any, ...]:
+    return tuple(value for kind in _types(hint) for value in get_args(kind))
+
+
+def _parse(name: str, text: str, hint: Any) -> Any:
+    """Read a parameter's text as the type of its setting; an empty text is None where that is allowed."""
+    kinds = _types(hint)
+    if text == "" and type(None) in kinds:
+        return None
+    try:
+        if bool in kinds:
+            return _TRUTH[text.lower()]
+        for kind in (int, float):
+            if kind in kinds:
+                return _check(name, kind(text), hint)
+    except (KeyError, ValueError) as exc:
+        raise _wrong(name, text, hint) from exc
+    return _check(name, text, hint)
+
+
+def _check(name: str, value: Any, hint: Any) -> Any:
+    kinds = _types(hint)
+    plain = tuple(kind for kind in kinds if isinstance(kind, type))
+    literals = _literals(hint)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    fits = value in literals if literals and value is not None else isinstance(value, plain) and (number or not number)
+    if isinstance(value, bool) and bool not in plain:
+        fits = False
+    if not fits and float in plain and number:
+        fits, value = True, float(value)
+    if not fits or (number and (value < 0 or value != value)):  # noqa: PLR0124
+        raise _wrong(name, value, hint)
+    return value
+
+
+def _wrong(name: str, value: Any, hint: Any) -> ConfigurationError:
+    shown = getattr(hint, "__name__", None) or str(hint).replace("typing.", "")
+    secret = "key" in name or "password" in name or "token" in name
+    return ConfigurationError(f"{name}={'…' if secret else repr(value)} is not a value for it; it takes {shown}, and numbers from 0")
+
+
+def host_and_port(url: SplitResult) -> tuple[str | None, int | None]:
+    """Return the host and port of a URL.
+
+    Raises:
+        ConfigurationError: the port is not a number.
+    """
+    try:
+        return (unquote(url.hostname) if url.hostname else None), url.port
+    except ValueError as exc:
+        msg = f"the port of the {url.scheme}:// URL is not a number from 0 to 65535"
+        raise ConfigurationError(msg) from exc
+
+
+@lru_cache(maxsize=1)
+def _descriptors() -> Mapping[str, Any]:
+    return {point.name: point for point in entry_points(group="holdall.stores")}
+
+
+def find_store(url: str, options: Mapping[str, Any]) -> tuple[Any, Settings]:
+    """Return the descriptor and the settings that a URL names. No driver is imported.
+
+    Raises:
+        ConfigurationError: the URL, its scheme or a parameter is wrong.
+    """
+    scheme, separator, _ = url.partition("://")
+    points = _descriptors()
+    if not separator or scheme not in points:
+        known = ", ".join(f"{name}://" for name in sorted(points))
+        msg = f"{scheme if separator else 'the URL'} {'is not a known scheme' if separator else 'has no scheme'}; use one of {known}"
+        raise ConfigurationError(msg)
+    try:
+        parsed = urlsplit(url)
+    except ValueError as exc:
+        msg = f"the {scheme}:// URL cannot be parsed"
+        raise ConfigurationError(msg) from exc
+    if parsed.fragment:
+        msg = f"the {scheme}:// URL has a fragment (#); write # as %23"
+        raise ConfigurationError(msg)
+    descriptor = points[scheme].load()
+    return descriptor, descriptor.settings.from_url(parsed, options)

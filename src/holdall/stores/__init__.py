@@ -1,0 +1,1 @@
+"""One folder per database, the same file names in each."""

@@ -1,0 +1,1 @@
+"""What cuts across stores, written once around an executor."""

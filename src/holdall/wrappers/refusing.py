@@ -1,0 +1,27 @@
+"""The refusal of what a store does not promise: one text, in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from holdall.capabilities import Capability
+from holdall.errors import UnsupportedOperation
+from holdall.store import Store
+
+REMEDIES = {
+    Capability.SESSIONS: "use write_batch(), which sends writes together, or single writes with a version",
+    Capability.CASEFOLD: "store a casefolded copy of the text in a field of its own",
+    Capability.STREAM: "walk through pages with page()",
+    Capability.RAW_SQL: "use the query builder",
+    Capability.SKIP_LOCKED: "lock without skip_locked, or claim records by an update with a filter",
+    Capability.LOCK_NOWAIT: "set a statement timeout on the session",
+}
+
+
+def refuse(store: Store, subject: str, what: str, missing: Iterable[Capability]) -> UnsupportedOperation:
+    """Return the error that names what is missing and what to do."""
+    found = sorted(missing, key=lambda item: item.name)
+    reasons = "; ".join(f"it does not promise that {item.value}" for item in found)
+    remedies = "; ".join(REMEDIES[item] for item in found if item in REMEDIES)
+    text = f"{subject}: {type(store).__name__} refuses {what}: {reasons}" + (f"; {remedies}" if remedies else "")
+    return UnsupportedOperation(text, missing=found)
