@@ -11,18 +11,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
-from holdall.errors import LockNotAvailable, PoolClosed
+from holdall.errors import ConfigurationError, LockNotAvailable, PoolClosed
 from holdall.pool import Pool, forks
 from holdall.stores.sqlite.connection import Connections, EngineOptions
 from holdall.stores.sqlite.lease import SessionConnection, Workers
 from holdall.stores.sqlite.mailbox import Mailbox
 from holdall.stores.sqlite.pooled import Connector
-from holdall.stores.sqlite.worker import CLOSED, Operation, Worker
+from holdall.stores.sqlite.worker import CLOSED, FORKED, Operation, Worker
 from holdall.stores.sqlite.writer import Writer
 
 if TYPE_CHECKING:
@@ -177,16 +178,17 @@ class Engine:
     async def _close(self, timeout: float) -> None:
         deadline = self._loop.time() + timeout
         await self.pool.close(timeout)
-        try:
+        with contextlib.suppress(LockNotAvailable):  # then who still waits is refused
             self._writer.release(await self._writer.take(max(deadline - self._loop.time(), 0)))  # the queue is served in order
-        except LockNotAvailable:
-            self._writer.refuse_rest()
+        self._writer.refuse_rest()
         ending = [worker.ended for worker in self._workers if worker.running]
         _stop(self._workers)
         if ending and (await asyncio.wait(ending, timeout=max(deadline - self._loop.time(), 0)))[1]:
             for worker in self._workers:
                 worker.refuse_rest()
             await asyncio.wait(ending, timeout=_LAST_SECONDS)
+        for worker in self._workers:
+            worker.join()
         self._mailbox.detach()
 
     async def _call(self, worker: Worker, fn: Callable[..., R], args: tuple[object, ...], timeout: float | None) -> R:
@@ -195,8 +197,8 @@ class Engine:
         return result
 
     def _require_open(self) -> None:
-        if self._closed and not self._forked:  # in a forked child the worker says what is wrong
-            raise PoolClosed(CLOSED)
+        if self._closed:
+            raise ConfigurationError(FORKED) if self._forked else PoolClosed(CLOSED)
 
 
 def _stop(workers: tuple[Worker, ...]) -> None:

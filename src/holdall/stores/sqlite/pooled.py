@@ -58,7 +58,7 @@ class SessionOperation(Operation):
     def __init__(
         self, pooled: PooledConnection, worker: Worker, fn: Callable[..., Any], args: tuple[Any, ...] = (), *, interruptible: bool = True
     ) -> None:
-        super().__init__(asyncio.get_running_loop().create_future(), fn, args, pooled.raw)
+        super().__init__(worker.loop.create_future(), fn, args, pooled.raw)
         self.worker = worker
         self._pooled = pooled
         self._interruptible = interruptible
@@ -85,8 +85,8 @@ class _Opening(Operation):
 
     __slots__ = ("_unwanted",)
 
-    def __init__(self, unwanted: Callable[[sqlite3.Connection], None]) -> None:
-        super().__init__(asyncio.get_running_loop().create_future(), _nothing, ())
+    def __init__(self, worker: Worker, unwanted: Callable[[sqlite3.Connection], None]) -> None:
+        super().__init__(worker.loop.create_future(), _nothing, ())
         self._unwanted = unwanted
 
     def perform(self, connection: sqlite3.Connection, worker: Worker) -> None:
@@ -109,8 +109,8 @@ class _Closing(Operation):
 
     __slots__ = ("_then",)
 
-    def __init__(self, connections: Connections, raw: sqlite3.Connection, then: Callable[[], None]) -> None:
-        super().__init__(asyncio.get_running_loop().create_future(), _close, (connections,), raw)
+    def __init__(self, worker: Worker, connections: Connections, raw: sqlite3.Connection, then: Callable[[], None]) -> None:
+        super().__init__(worker.loop.create_future(), _close, (connections,), raw)
         self._then = then
 
     def deliver(self) -> None:
@@ -130,7 +130,7 @@ class Connector:
         return PooledConnection(await self._open())
 
     async def _open(self) -> sqlite3.Connection:
-        opening = _Opening(lambda raw: self._close_later(raw, self._worker))
+        opening = _Opening(self._worker, lambda raw: self._close_later(raw, self._worker))
         try:
             raw: sqlite3.Connection = await self._worker.call(opening, None)
         except asyncio.CancelledError:
@@ -163,7 +163,7 @@ class Connector:
         """Close a connection that is not used."""
         if not connection.closed:
             connection.closed = True
-            closing = Operation(asyncio.get_running_loop().create_future(), _close, (self._connections,), connection.raw)
+            closing = Operation(self._worker.loop.create_future(), _close, (self._connections,), connection.raw)
             await self._worker.call(closing, None)
 
     def terminate(self, connection: PooledConnection) -> None:
@@ -176,7 +176,7 @@ class Connector:
         self._close_later(connection.raw, worker, lambda: self.release(connection))
 
     def _close_later(self, raw: sqlite3.Connection, worker: Worker, then: Callable[[], None] | None = None) -> None:
-        closing = _Closing(self._connections, raw, then or _nothing)
+        closing = _Closing(worker, self._connections, raw, then or _nothing)
         try:
             worker.submit(closing)
         except PoolClosed:  # the last thread closes what is open

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 FLUSH_SECONDS = 0.001  # a finished result waits at most this long for the rest of its batch
+FORKED = "this backend was opened before a fork and its threads are in the parent; open one in the child process"
 CLOSED = "the backend is closed"
 IDLE_SECONDS = 5.0  # an idle thread looks this often whether its event loop was closed without closing the engine
 INTERRUPT_AGAIN_SECONDS = 0.005  # an interrupt between two statements of one function is lost, so it is repeated
@@ -140,7 +141,7 @@ class Worker:
         self.patience = options.busy_timeout
         self.lock = threading.Lock()  # guards _current: an interrupt must hit the operation it is meant for, and no other
         self._name = name
-        self._loop = loop = mailbox.loop
+        self.loop = loop = mailbox.loop
         self._mailbox = mailbox
         self._read_only = read_only
         self._connections = connections
@@ -158,9 +159,7 @@ class Worker:
     def submit(self, job: Job) -> None:
         """Queue a job; raises when the thread cannot run it."""
         if self._forked:
-            raise ConfigurationError(
-                "this backend was opened before a fork and its threads are in the parent; open one in the child process"
-            )
+            raise ConfigurationError(FORKED)
         if self._stopping:
             raise PoolClosed(CLOSED)
         if self._thread is None:
@@ -174,7 +173,7 @@ class Worker:
 
     async def wait(self, operation: Operation, timeout: float | None) -> Any:
         """Wait for the result of a submitted operation. When the task is cancelled, nothing more is awaited."""
-        timer = None if timeout is None else self._loop.call_later(timeout, self._expire, operation, timeout)
+        timer = None if timeout is None else self.loop.call_later(timeout, self._expire, operation, timeout)
         try:
             return await operation.future
         except asyncio.CancelledError:
@@ -212,8 +211,8 @@ class Worker:
                 return
             if self._running_on is not None:
                 self._running_on.interrupt()
-        if not self._loop.is_closed():
-            self._loop.call_later(INTERRUPT_AGAIN_SECONDS, self.interrupt, job)
+        if not self.loop.is_closed():
+            self.loop.call_later(INTERRUPT_AGAIN_SECONDS, self.interrupt, job)
 
     def stop(self) -> None:
         """Let the thread end after what is queued; safe in any thread, and twice."""
@@ -222,6 +221,11 @@ class Worker:
         self._stopping = True
         if self._thread is not None and not self._forked:
             self._inbox.put(None)
+
+    def join(self) -> None:
+        """Wait for the last instructions of a thread that has said that it ends."""
+        if self._thread is not None and self.ended.done():
+            self._thread.join()
 
     def leave_to_parent(self) -> None:
         """Note that this is a forked child, where the thread does not exist."""
@@ -267,7 +271,7 @@ class Worker:
             try:
                 return self._inbox.get(timeout=IDLE_SECONDS)
             except Empty:
-                if self._loop.is_closed():
+                if self.loop.is_closed():
                     return None
 
     def _drain(self, job: Job | None) -> bool:

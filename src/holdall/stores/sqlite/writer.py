@@ -53,15 +53,22 @@ class Write(Operation):
         except BaseException as error:  # noqa: BLE001 (raised where the result is awaited)
             self.fail(error)
 
-    def run_alone(self, connection: sqlite3.Connection, deadline: float) -> None:
+    def claim(self, worker: Worker) -> bool:
+        """Begin, unless it was cancelled or told "out of time before it began": then it must not."""
+        with worker.lock:
+            return self.started or self.begin()
+
+    def run_alone(self, connection: sqlite3.Connection, worker: Worker, deadline: float) -> None:
         """Run in a transaction of its own."""
         self.error = None
         try:
             begin_immediate(connection, deadline, lambda: self.future.done() or self.stopped is not None)
+            if not self.claim(worker):
+                return
             self.result = self.fn(connection, *self.args)
-            if self.stopped is not None and self.interruptible:
+            if self.interruptible and (self.future.done() or self.stopped is not None):
                 self.error = self.stopped
-            elif not (self.future.done() and self.interruptible):
+            else:
                 connection.execute("commit")
         except BaseException as error:  # noqa: BLE001 (raised where the result is awaited)
             self.fail(error)
@@ -106,8 +113,7 @@ class Group:
         if len(self._members) > 1 and self._together(connection, worker, deadline):
             return
         for member in self._members:
-            if member.started or _claim(member, worker):
-                member.run_alone(connection, deadline)
+            member.run_alone(connection, worker, deadline)
 
     def _together(self, connection: sqlite3.Connection, worker: Worker, deadline: float) -> bool:
         """Run all in one transaction. False: nothing of it was kept, so each must be run alone."""
@@ -117,7 +123,7 @@ class Group:
             for member in self._members:
                 member.fail(error)
             return True
-        kept = all(_keeps_neighbours(member, connection) for member in self._members if _claim(member, worker))
+        kept = all(_keeps_neighbours(member, connection) for member in self._members if member.claim(worker))
         if kept:
             try:
                 connection.execute("commit")
@@ -126,11 +132,6 @@ class Group:
                 kept = False
         roll_back(connection)
         return kept
-
-
-def _claim(member: Write, worker: Worker) -> bool:
-    with worker.lock:  # a write that was told "out of time before it began" must not begin
-        return member.begin()
 
 
 def _keeps_neighbours(member: Write, connection: sqlite3.Connection) -> bool:
