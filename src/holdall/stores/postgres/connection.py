@@ -114,14 +114,14 @@ class PostgresConnector:
         sure = await self._until_answered(connection, connection.reset() if resets_first else connection.execute(_PROBE))
         for left in reversed(range(_PROBES)):
             try:
-                if not sure:
-                    await connection.execute(_PROBE)
                 if connection.is_in_transaction():
                     await connection.execute("rollback")
+                elif not sure:
+                    await connection.execute(_PROBE)
                 if resets and not (sure and resets_first):
                     await connection.reset()
                 break
-            except (asyncpg.QueryCanceledError, asyncpg.InFailedSQLTransactionError):
+            except asyncpg.QueryCanceledError:
                 if not left:
                     raise
                 sure = False
