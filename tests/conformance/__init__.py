@@ -1,0 +1,1 @@
+"""What every store must do alike, and the oracle that says what that is."""
