@@ -3,9 +3,9 @@
 from holdall.active import Model as Model
 from holdall.ambient import detach as detach
 from holdall.backend import Backend as Backend
+from holdall.backend import Engine as Engine
 from holdall.capabilities import Capability as Capability
 from holdall.capabilities import Limits as Limits
-from holdall.engine import Engine as Engine
 from holdall.errors import BackendError as BackendError
 from holdall.errors import CommitUnknownError as CommitUnknownError
 from holdall.errors import ConfigurationError as ConfigurationError

@@ -6,34 +6,34 @@ Context variables are inherited by child tasks, so that every entry names the ta
 from __future__ import annotations
 
 from asyncio import Task, current_task
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from holdall.errors import SessionConflict
-
-if TYPE_CHECKING:
-    from holdall.session import Session
+from holdall.work import Work
 
 
 class Entry:
-    """One backend's ambient session, and who may use it."""
+    """One backend's ambient session, the work that it does, and who may use it."""
 
-    __slots__ = ("backend", "below", "owner", "session")
+    __slots__ = ("backend", "below", "owner", "removed", "session", "work")
 
-    def __init__(self, backend: object, session: Session, below: Entry | None) -> None:
+    def __init__(self, backend: object, session: object, work: Work, below: Entry | None) -> None:
         self.backend = backend
         self.session = session
+        self.work = work
         self.owner: Task[Any] | None = current_task()
         self.below = below
+        self.removed = False  # taken out by hand from below others
 
 
 current: ContextVar[Entry | None] = ContextVar("holdall_ambient_session", default=None)
 
 
-def find(backend: object) -> Session | None:
-    """Return the ambient session of a backend; None when there is none.
+def find(backend: object) -> Entry | None:
+    """Return the entry of a backend's ambient session; None when there is none.
 
     Raises:
         SessionConflict: it belongs to another task, from which this one was started.
@@ -43,7 +43,8 @@ def find(backend: object) -> Session | None:
         if entry.backend is backend:
             if entry.owner is not current_task():
                 raise SessionConflict(_conflict(entry))
-            return entry.session
+            if not entry.removed:
+                return entry
         entry = entry.below
     return None
 
@@ -52,15 +53,16 @@ def _conflict(entry: Entry) -> str:
     task = current_task()
     owner = "?" if entry.owner is None else entry.owner.get_name()
     return (
-        f"the task {'?' if task is None else task.get_name()!r} was started inside a session that belongs to the task {owner!r}; pass the session on and call its "
-        "own methods (session.get(…) works from any task), adopt it by 'with session.use():', or work outside it by 'with holdall.detach():'. "
+        f"the task {'?' if task is None else task.get_name()!r} was started inside a session that belongs to the task {owner!r}; "
+        "pass the session on and call its own methods (session.get(…) works from any task), adopt it by 'with session.use():', "
+        "or work outside it by 'with holdall.detach():'. "
         "asyncio.wait_for starts a task on Python 3.11: use 'async with asyncio.timeout(…)' instead"
     )
 
 
-def enter(backend: object, session: Session) -> Entry:
+def enter(backend: object, session: object, work: Work) -> Entry:
     """Make a session the ambient one of this task."""
-    entry = Entry(backend, session, current.get())
+    entry = Entry(backend, session, work, current.get())
     current.set(entry)
     return entry
 
@@ -72,7 +74,7 @@ def leave(entry: Entry) -> None:
 
 
 @contextmanager
-def detach() -> Iterator[None]:
+def detach() -> Generator[None]:
     """Work outside any ambient session within this block: each call is on its own, as in a fresh task."""
     before = current.get()
     current.set(None)

@@ -1,24 +1,25 @@
-"""``Backend``: what an application holds, one per database."""
+"""``Backend``: what an application holds, one per database; and its ``Engine``, where the database speaks SQL."""
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from types import TracebackType
-from typing import Any, Self, TypeVar, Unpack
-
-from typing_extensions import TypeVarTuple
+from typing import Any, Self, TypeVar, TypeVarTuple
 
 from holdall import ambient
 from holdall.capabilities import Capability
 from holdall.data_access import DataAccess, Decoders
-from holdall.engine import Engine
 from holdall.errors import ConfigurationError, HoldallError, PoolClosed, is_retryable
+from holdall.query.operations import Operation
 from holdall.query.planner import model_needs
+from holdall.raw_access import RawAccess
+from holdall.record.decoder import Decoder
 from holdall.record.metadata import ModelInfo, model_info
 from holdall.record.record import Record
-from holdall.session import Session, SessionBlock, check_given, in_empty_context
+from holdall.session import Session, SessionBlock, Sessions, check_given
 from holdall.settings import Settings
 from holdall.store import BeginOptions, Executor, Isolation, Store
 from holdall.wrappers.coalescing import Coalescing
@@ -33,7 +34,8 @@ _LONGEST_PAUSE = 0.5
 class Backend(DataAccess):
     """A database, opened from a URL. Every method that touches data is a coroutine.
 
-    It opens lazily, once per event loop; ``open()`` does it at once. Within ``async with backend.session()`` its data methods use that session.
+    It opens lazily, once per event loop; ``open()`` does it at once. Within ``async with backend.session()`` its data methods use that
+    session. ``sessions`` manages the ambient session by hand, for authors of frameworks.
     """
 
     def __init__(self, store: Store, settings: Settings) -> None:
@@ -41,6 +43,7 @@ class Backend(DataAccess):
         self.decoders = self._decoders = Decoders(store)
         self.settings = settings
         self._outside: Executor = Coalescing(store) if settings.coalesce else store
+        self.sessions = Sessions(self)
         self._engine = Engine(self)
         self._closed = False
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -68,9 +71,9 @@ class Backend(DataAccess):
 
     def _executor(self) -> Executor:
         if ambient.current.get() is not None:
-            session = ambient.find(self)
-            if session is not None:
-                return session._executor()
+            entry = ambient.find(self)
+            if entry is not None:
+                return entry.work
         if self._closed:
             raise PoolClosed(_CLOSED)
         return self._outside
@@ -80,9 +83,9 @@ class Backend(DataAccess):
 
     def _remember(self, record: Record, stamps: Mapping[str, Any]) -> None:
         if ambient.current.get() is not None:
-            session = ambient.find(self)
-            if session is not None:
-                session._remember(record, stamps)
+            entry = ambient.find(self)
+            if entry is not None:
+                entry.work.remember(record, stamps)
 
     # -- opening and closing -----------------------------------------------------------------------------------------------------------
 
@@ -96,7 +99,7 @@ class Backend(DataAccess):
         await self._store.open()
         return self
 
-    async def close(self, timeout: float = 10.0) -> None:  # noqa: ASYNC109  - a deadline after which connections are cut, not a cancellation
+    async def close(self, timeout: float = 10.0) -> None:
         """Close all connections of the running event loop; wait up to ``timeout`` seconds for those in use, then cut them.
 
         Raises:
@@ -168,7 +171,7 @@ class Backend(DataAccess):
         *,
         isolation: Isolation | None = None,
         read_only: bool = False,
-        timeout: float | None = None,  # noqa: ASYNC109  - per statement
+        timeout: float | None = None,
     ) -> SessionBlock:
         """Return a block that is one transaction: ``async with backend.session() as session``.
 
@@ -195,12 +198,12 @@ class Backend(DataAccess):
 
     async def run(
         self,
-        function: Callable[[Session, Unpack[Ts]], Awaitable[R]],
+        function: Callable[[Session, *Ts], Awaitable[R]],
         /,
-        *args: Unpack[Ts],
+        *args: *Ts,
         retries: int = 3,
         isolation: Isolation | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109  - per statement
+        timeout: float | None = None,
     ) -> R:
         """Call ``function(session, *args)`` in a session; call it again in a new one after serialization failures and deadlocks.
 
@@ -217,14 +220,45 @@ class Backend(DataAccess):
             except HoldallError as exc:
                 if attempt == retries or not is_retryable(exc):
                     raise
-            await asyncio.sleep(random.uniform(0.5, 1.5) * min(_LONGEST_PAUSE, _PAUSE * 2**attempt))  # noqa: S311  - jitter
+            await asyncio.sleep(random.uniform(0.5, 1.5) * min(_LONGEST_PAUSE, _PAUSE * 2**attempt))
         raise AssertionError  # the last attempt returns or raises
 
-    def spawn(self, coroutine: Any) -> None:
-        """Run something in the background that outlives its task, in an empty context."""
-        task = in_empty_context(coroutine)
+    def spawn(self, coroutine: Coroutine[Any, Any, None], /) -> None:
+        """Run something in the background that outlives its task, and inherits no session and no cancel scope."""
+        task = asyncio.get_running_loop().create_task(coroutine, context=contextvars.Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+class Engine(RawAccess):
+    """The engine of a backend: ``backend.engine``. Raw statements join the ambient session, else run on their own."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+
+    def session(
+        self,
+        session: Session | None = None,
+        /,
+        *,
+        isolation: Isolation | None = None,
+        read_only: bool = False,
+        timeout: float | None = None,
+    ) -> SessionBlock:
+        """Return the same as ``backend.session``."""
+        return self._backend.session(session, isolation=isolation, read_only=read_only, timeout=timeout)
+
+    def stats(self) -> Mapping[str, Any]:
+        """Return figures of the pool of the running event loop, such as ``size``, ``idle``, ``in_use`` and ``waiting``."""
+        return self._backend.store.stats()
+
+    async def run_operation(self, operation: Operation) -> Any:
+        """Check that the store keeps the promise, then carry out the operation."""
+        return await self._backend.run_operation(operation)
+
+    def decoder(self, info: ModelInfo, names: tuple[str, ...] | None = None, shape: Any = None) -> Decoder:
+        """Return what turns rows into objects."""
+        return self._backend.decoder(info, names, shape)
 
 
 _CLOSED = "the backend is closed; open it by 'async with backend:' or 'await backend.open()'"
@@ -266,5 +300,3 @@ def _in_order(infos: list[ModelInfo]) -> list[ModelInfo]:
     for info in infos:
         visit(info)
     return list(found)
-
-

@@ -1,12 +1,12 @@
 """The contract for authors of backends.
 
-A store is a function from operations to results. What it does not declare in ``capabilities`` never reaches it: the core refuses before any I/O.
-Errors of a driver are translated by the store, once, into ours.
+A store is a function from operations to results. What it does not declare in ``capabilities`` never reaches it: the core refuses before
+any I/O. Errors of a driver are translated by the store, once, into ours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -37,7 +37,7 @@ class BeginOptions:
 class Executor(Protocol):
     """What operations are given to."""
 
-    async def execute(self, operation: Operation) -> Any:
+    def execute(self, operation: Operation) -> Awaitable[Any]:
         """Carry out one operation; its class says what it gives."""
         ...
 
