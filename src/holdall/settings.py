@@ -70,6 +70,37 @@ class Settings:
         return {}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolSettings(Settings):
+    """What a store with a pool of connections can be told. Times are in seconds; None means no limit.
+
+    Attributes:
+        pool_min_size, pool_max_size: connections kept open, and open at most, per event loop.
+        acquire_timeout: how long to wait for a connection before ``PoolTimeout``.
+        connect_timeout: how long a connection may take to open.
+        statement_timeout: how long a statement may run before ``StatementTimeout``.
+        max_idle: after which an unused connection is closed. ``max_lifetime``: after which any is replaced.
+    """
+
+    pool_min_size: int = 0
+    pool_max_size: int = 10
+    acquire_timeout: float = 10.0
+    connect_timeout: float = 10.0
+    statement_timeout: float | None = None
+    max_idle: float | None = 600.0
+    max_lifetime: float | None = 3600.0
+
+    def validate(self) -> None:
+        """Raise ``ConfigurationError`` for settings that contradict each other."""
+        if not 1 <= self.pool_max_size or self.pool_min_size > self.pool_max_size:
+            msg = f"pool_max_size={self.pool_max_size} must be at least 1 and at least pool_min_size={self.pool_min_size}"
+            raise ConfigurationError(msg)
+        for name in ("acquire_timeout", "connect_timeout", "statement_timeout"):
+            if getattr(self, name) == 0:
+                msg = f"{name}=0 would let nothing happen; leave it out for the default"
+                raise ConfigurationError(msg)
+
+
 def _known(name: str, known: Mapping[str, Any], url: SplitResult) -> str:
     if name not in known:
         msg = f"{url.scheme}:// has no parameter {name!r}{near_miss(name, known)}"

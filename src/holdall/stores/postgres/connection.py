@@ -222,12 +222,16 @@ def _milliseconds(seconds: float) -> int:
     return max(1, round(seconds * 1000))
 
 
-@functools.lru_cache(maxsize=256)
 def begin_statement(isolation: Isolation = "read committed", *, read_only: bool = False, timeout_seconds: float | None = None) -> str:
     """Return the text that begins a transaction with all its settings in one round trip; send it with ``execute``, without arguments.
 
     The level is always stated: behind a pooler the server's default is not ours.
     """
+    return _begin(isolation, read_only, timeout_seconds)
+
+
+@functools.lru_cache(maxsize=256)
+def _begin(isolation: Isolation, read_only: bool, timeout_seconds: float | None) -> str:  # noqa: FBT001 - the key of the cache
     if isolation not in ("read committed", "repeatable read", "serializable"):
         raise ConfigurationError(f"unknown isolation level {isolation!r}; use 'read committed', 'repeatable read' or 'serializable'")
     begin = f"begin isolation level {isolation}{' read only' if read_only else ''}"

@@ -63,7 +63,7 @@ def translate(error: BaseException, context: ErrorContext = NO_CONTEXT) -> Holda
     if isinstance(error, OSError):
         return ConnectionLost(f"the connection was lost: {_first_line(error)}")
     if isinstance(error, asyncpg.InterfaceError):
-        return _interface_error(error, context)
+        return _interface_error(error)
     if isinstance(error, asyncpg.InternalClientError):
         return BackendError(f"asyncpg failed: {_first_line(error)}")
     return None
@@ -75,12 +75,10 @@ def _by_sqlstate(error: asyncpg.PostgresError, context: ErrorContext) -> Holdall
     return make(error, context)
 
 
-def _interface_error(error: asyncpg.InterfaceError, context: ErrorContext) -> HoldallError:
+def _interface_error(error: asyncpg.InterfaceError) -> HoldallError:
     text = _first_line(error)
     if "connection is closed" in text or "connection has been released" in text:
         return ConnectionLost(f"the connection was lost: {text}")
-    if isinstance(error, ValueError):  # a bound value that its type cannot hold, refused by asyncpg's encoder
-        return ValidationError(text, model=context.model)
     return BackendError(f"asyncpg refused the call: {text}")
 
 
@@ -171,6 +169,7 @@ _NOT_INITIALIZED = _as(BackendError, "backend.initialize(…) creates what is mi
 _POOLER = _as(BackendError, "behind a pooler, add pooler=transaction to the URL")
 
 _BY_SQLSTATE: dict[str, _Maker] = {
+    "22000": _invalid,  # asyncpg's own, for a bound value that its encoder refuses
     "22001": _invalid,  # string_data_right_truncation
     "22003": _invalid,  # numeric_value_out_of_range
     "22007": _invalid,  # invalid_datetime_format

@@ -1,0 +1,141 @@
+"""Models into tables, through SQLAlchemy Core: types, indexes and the dialects' DDL are its business. Imported by ``initialize`` only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.schema import CreateIndex, CreateTable, DropTable
+
+from holdall.record.metadata import FieldSpec, ModelInfo
+from holdall.sql.naming import constraint_name, quote
+
+_ON_DELETE = {"restrict": None, "cascade": "CASCADE", "set_null": "SET NULL"}
+
+
+@dataclass(frozen=True, slots=True)
+class SchemaDialect:
+    """What differs between databases in the definition of a table.
+
+    Attributes:
+        dialect: SQLAlchemy's.
+        type_of: from a field to SQLAlchemy's type.
+        checks: from a field to the conditions that it must keep, in SQL, beyond its type and bounds.
+        literal: from a bound's value to SQL text.
+        length: the function that counts code points.
+        table_options: keyword arguments of ``Table``. ``generated``: what makes a column generate its value.
+    """
+
+    dialect: sa.Dialect
+    type_of: Callable[[FieldSpec], sa.types.TypeEngine[Any]]
+    checks: Callable[[FieldSpec], Iterable[str]]
+    literal: Callable[[FieldSpec, Any], str]
+    length: str
+    table_options: dict[str, Any]
+    generated: Callable[[], Sequence[Any]]
+    nulls_last_in_index: bool
+
+
+def build(infos: Iterable[ModelInfo], dialect: SchemaDialect) -> tuple[sa.MetaData, dict[ModelInfo, sa.Table]]:
+    """Return SQLAlchemy's tables of the models, and of those that they refer to."""
+    metadata = sa.MetaData()
+    tables: dict[ModelInfo, sa.Table] = {}
+    waiting = list(infos)
+    while waiting:
+        info = waiting.pop(0)
+        if info not in tables:
+            tables[info] = _table(metadata, info, dialect)
+            waiting.extend(target for _, target in info.references)
+    return metadata, tables
+
+
+def create_statements(tables: dict[ModelInfo, sa.Table], infos: Iterable[ModelInfo], dialect: SchemaDialect) -> list[str]:
+    """Return the statements that create what is missing."""
+    found: list[str] = []
+    for info in infos:
+        table = tables[info]
+        found.append(str(CreateTable(table, if_not_exists=True).compile(dialect=dialect.dialect)))
+        indexes = sorted(table.indexes, key=lambda index: str(index.name))
+        found += [str(CreateIndex(index, if_not_exists=True).compile(dialect=dialect.dialect)) for index in indexes]
+    return found
+
+
+def drop_statements(tables: dict[ModelInfo, sa.Table], infos: Iterable[ModelInfo], dialect: SchemaDialect) -> list[str]:
+    """Return the statements that drop the tables, if they exist."""
+    return [str(DropTable(tables[info], if_exists=True).compile(dialect=dialect.dialect)) for info in infos]
+
+
+def _table(metadata: sa.MetaData, info: ModelInfo, dialect: SchemaDialect) -> sa.Table:
+    columns = [_column(info, spec, dialect) for spec in info.fields]
+    parts = [*columns, sa.PrimaryKeyConstraint(*(_name(spec) for spec in info.key), name=constraint_name("pk", info, info.key))]
+    parts += [sa.UniqueConstraint(_name(spec), name=constraint_name("uq", info, (spec,))) for spec in info.fields if spec.storage.unique]
+    parts += [_check(info, spec, dialect) for spec in info.fields if any(_conditions(spec, dialect))]
+    for spec, target in info.references:
+        if spec.reference is not None and spec.reference.enforce:
+            parts.append(_foreign_key(info, spec, target))
+    table = sa.Table(_quoted(info.name), metadata, *parts, **dialect.table_options)
+    for spec in info.fields:
+        if spec.storage.index and not spec.storage.unique:
+            sa.Index(_quoted(constraint_name("ix", info, (spec,))), table.c[spec.stored_name])
+    for index in info.indexes:
+        _index(info, table, index, dialect)
+    return table
+
+
+def _name(spec: FieldSpec) -> str:
+    return spec.stored_name
+
+
+def _quoted(name: str) -> sa.sql.quoted_name:
+    return sa.sql.quoted_name(name, quote=True)
+
+
+def _column(info: ModelInfo, spec: FieldSpec, dialect: SchemaDialect) -> sa.Column[Any]:
+    extra: Sequence[Any] = dialect.generated() if spec is info.generated else ()
+    return sa.Column(
+        _quoted(spec.stored_name), dialect.type_of(spec), *extra, nullable=spec.nullable, autoincrement=spec is info.generated, key=spec.stored_name
+    )
+
+
+def _check(info: ModelInfo, spec: FieldSpec, dialect: SchemaDialect) -> sa.CheckConstraint:
+    # SQLAlchemy reads ":name" as a parameter, also in a quoted name.
+    text = " AND ".join(_conditions(spec, dialect)).replace(":", "\\:")
+    return sa.CheckConstraint(sa.text(text), name=constraint_name("ck", info, (spec,)))
+
+
+def _conditions(spec: FieldSpec, dialect: SchemaDialect) -> list[str]:
+    column = quote(spec.stored_name)
+    found = list(dialect.checks(spec))
+    for bound in spec.bounds:
+        if bound.operator in ("max_length", "min_length"):
+            found.append(f"{dialect.length}({column}) {'<=' if bound.operator == 'max_length' else '>='} {int(bound.value)}")
+        else:
+            found.append(f"{column} {bound.operator} {dialect.literal(spec, bound.value)}")
+    return found
+
+
+def _foreign_key(info: ModelInfo, spec: FieldSpec, target: ModelInfo) -> sa.ForeignKeyConstraint:
+    assert spec.reference is not None
+    return sa.ForeignKeyConstraint(
+        [spec.stored_name],
+        [f"{target.name}.{target.key[0].stored_name}"],
+        name=constraint_name("fk", info, (spec,)),
+        ondelete=_ON_DELETE[spec.reference.on_delete],
+        link_to_name=True,
+    )
+
+
+def _index(info: ModelInfo, table: sa.Table, index: Any, dialect: SchemaDialect) -> None:
+    specs = [info.by_name[name.removeprefix("-")] for name in index.fields]
+    terms: list[Any] = []
+    for name, spec in zip(index.fields, specs, strict=True):
+        term: Any = table.c[spec.stored_name]
+        if name.startswith("-"):
+            term = term.desc()
+            # Queries order None last, also descending.
+            term = term.nulls_last() if spec.nullable and dialect.nulls_last_in_index else term
+        terms.append(term)
+    name = index.name or constraint_name("uq" if index.unique else "ix", info, specs)
+    sa.Index(_quoted(name), *terms, unique=index.unique)

@@ -1,0 +1,161 @@
+"""PostgreSQL's SQL: the tables behind the shared compiler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+
+from holdall.query.operations import Lock
+from holdall.query.planner import Test
+from holdall.record.metadata import FieldSpec
+from holdall.sql.dialect import Dialect, Parameters
+from holdall.stores.postgres.casefold import casefold_sql
+from holdall.stores.postgres.values import TYPES
+
+_FOLD = casefold_sql("{c}")
+# starts_with and right() take the bound value as text; a comparison takes the column's type by itself.
+_TESTS: Mapping[str, tuple[str, str]] = {
+    "eq": ("{c} = {p}", "{c} <> {p}"),
+    "lt": ("{c} < {p}", ""),
+    "lte": ("{c} <= {p}", ""),
+    "gt": ("{c} > {p}", ""),
+    "gte": ("{c} >= {p}", ""),
+    "contains": ("strpos({c}, {p}) > 0", "strpos({c}, {p}) = 0"),
+    "endswith": ("right({c}, char_length({p}::text)) = {p}::text", "right({c}, char_length({p}::text)) <> {p}::text"),
+    "icontains": (f"strpos({_FOLD}, {{p}}) > 0", f"strpos({_FOLD}, {{p}}) = 0"),
+    "istartswith": (f"starts_with({_FOLD}, {{p}})", f"NOT starts_with({_FOLD}, {{p}})"),
+    "iendswith": (f"right({_FOLD}, char_length({{p}}::text)) = {{p}}::text", f"right({_FOLD}, char_length({{p}}::text)) <> {{p}}::text"),
+    "iexact": (f"{_FOLD} = {{p}}", f"{_FOLD} <> {{p}}"),
+    "month": ("extract(month FROM {c} AT TIME ZONE 'UTC') = {p}::bigint", "extract(month FROM {c} AT TIME ZONE 'UTC') <> {p}::bigint"),
+    "day": ("extract(day FROM {c} AT TIME ZONE 'UTC') = {p}::bigint", "extract(day FROM {c} AT TIME ZONE 'UTC') <> {p}::bigint"),
+}
+
+
+def _membership(parameters: Parameters, column: str, test: Test) -> str:
+    """One array, so that the text is the same for every length."""
+    mark = parameters.bind(list(test.value))
+    return f"{column} <> ALL({mark})" if test.negated else f"{column} = ANY({mark})"
+
+
+def _keys(parameters: Parameters, fields: tuple[FieldSpec, ...], keys: list[tuple[Any, ...]]) -> str:
+    columns = ", ".join('"' + spec.stored_name.replace('"', '""') + '"' for spec in fields)
+    arrays = [f"{parameters.bind([key[position] for key in keys])}::{TYPES[spec.type.kind]}[]" for position, spec in enumerate(fields)]
+    if len(fields) == 1:
+        return f"{columns} = ANY({arrays[0]})"
+    return f"({columns}) IN (SELECT * FROM unnest({', '.join(arrays)}))"
+
+
+def _lock(lock: Lock) -> str:
+    return " FOR UPDATE" + (" NOWAIT" if lock.nowait else " SKIP LOCKED" if lock.skip_locked else "")
+
+
+def _arithmetic(target: FieldSpec, operator: str, left: str, right: str) -> str:
+    kind = TYPES[target.type.kind]
+    sides = [f"{side}::{kind}" if side.startswith("$") else side for side in (left, right)]
+    return f"({sides[0]} {operator} {sides[1]})"
+
+
+# -- documents -------------------------------------------------------------------------------------------------------------------------
+
+
+def _document_test(parameters: Parameters, column: str, test: Test) -> str:
+    if not test.path:
+        return _whole(parameters, column, test)
+    place = column
+    for part in test.path:
+        # "-> text" of a list and "-> integer" of an object give NULL, as wanted: a path does not change its meaning with the data.
+        place = f"({place} -> {parameters.bind(part)}::{'integer' if isinstance(part, int) else 'text'})"
+    if test.operator == "is_null":
+        return f"({place} IS {'NOT ' if test.negated else ''}NULL {'AND' if test.negated else 'OR'} {place} {'<>' if test.negated else '='} 'null'::jsonb)"
+    inside = _inside(parameters, place, test)
+    return f"({inside}) IS NOT TRUE" if test.negated else f"({inside})"
+
+
+def _whole(parameters: Parameters, column: str, test: Test) -> str:
+    if test.operator == "eq":
+        return f"{column} {'<>' if test.negated else '='} {parameters.bind(test.value)}::jsonb"
+    if test.operator == "in":
+        array = f"{parameters.bind(list(test.value))}::text[]::jsonb[]"
+        return f"{column} <> ALL({array})" if test.negated else f"{column} = ANY({array})"
+    text = _LISTS[test.operator](parameters, column, test.value)
+    return f"NOT ({text})" if test.negated else text
+
+
+def _inside(parameters: Parameters, place: str, test: Test) -> str:
+    operator, value = test.operator, test.value
+    if operator == "eq":
+        return f"{place} = {parameters.bind(value)}::jsonb"
+    if operator == "in":
+        return f"{place} = ANY({parameters.bind(list(value))}::text[]::jsonb[])"
+    if operator in _LISTS:
+        # Only CASE promises that the list is not opened before its type is known.
+        return f"CASE WHEN jsonb_typeof({place}) = 'array' THEN {_LISTS[operator](parameters, place, value)} END"
+    if operator in _TEXTS:
+        text = f"({place} #>> '{{}}')"
+        if operator.startswith("i"):
+            text, value = casefold_sql(text), value.casefold()
+        mark = f"{parameters.bind(value)}::text"
+        return f"jsonb_typeof({place}) = 'string' AND {_TEXTS[operator].format(c=text, p=mark)}"
+    if operator == "between":
+        low, high = (_ordered(parameters, place, sign, bound) for sign, bound in zip((">=", "<="), value, strict=True))
+        return f"{low} AND {high}"
+    return _ordered(parameters, place, _SIGNS[operator], value)
+
+
+_SIGNS = {"lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
+_TEXTS = {
+    **dict.fromkeys(("contains", "icontains"), "strpos({c}, {p}) > 0"),
+    **dict.fromkeys(("startswith", "istartswith"), "starts_with({c}, {p})"),
+    **dict.fromkeys(("endswith", "iendswith"), "right({c}, char_length({p})) = {p}"),
+    "iexact": "{c} = {p}",
+}
+
+
+def _ordered(parameters: Parameters, place: str, sign: str, value: Any) -> str:
+    if isinstance(value, str):
+        return f"jsonb_typeof({place}) = 'string' AND ({place} #>> '{{}}') COLLATE \"C\" {sign} {parameters.bind(value)}::text"
+    kind = "boolean" if isinstance(value, bool) else "number"
+    return f"jsonb_typeof({place}) = '{kind}' AND {place} {sign} {parameters.bind(orjson.dumps(value).decode())}::jsonb"
+
+
+def _is_nested(item: str) -> bool:
+    return item.startswith(("[", "{"))
+
+
+def _has(parameters: Parameters, place: str, item: str) -> str:
+    # @> matches nested values partially; of scalars it is exact, and an index can serve it.
+    return _has_any(parameters, place, (item,)) if _is_nested(item) else f"{place} @> {parameters.bind(item)}::jsonb"
+
+
+def _has_any(parameters: Parameters, place: str, items: tuple[str, ...]) -> str:
+    array = f"{parameters.bind(list(items))}::text[]::jsonb[]"
+    return f"EXISTS (SELECT 1 FROM jsonb_array_elements({place}) AS item WHERE item = ANY({array}))"
+
+
+def _has_all(parameters: Parameters, place: str, items: tuple[str, ...]) -> str:
+    if not items:
+        return "TRUE"
+    if not any(map(_is_nested, items)):
+        return f"{place} @> {parameters.bind('[' + ','.join(items) + ']')}::jsonb"
+    array = f"{parameters.bind(list(items))}::text[]::jsonb[]"
+    return (
+        f"NOT EXISTS (SELECT 1 FROM unnest({array}) AS wanted "
+        f"WHERE NOT EXISTS (SELECT 1 FROM jsonb_array_elements({place}) AS item WHERE item = wanted))"
+    )
+
+
+_LISTS: Mapping[str, Callable[[Parameters, str, Any], str]] = {"has": _has, "has_any": _has_any, "has_all": _has_all}
+
+DIALECT = Dialect(
+    mark="$",
+    nulls_high=True,
+    tests=_TESTS,
+    encoder=lambda _: None,
+    membership=_membership,
+    document_test=_document_test,
+    keys=_keys,
+    lock=_lock,
+    arithmetic=_arithmetic,
+)
