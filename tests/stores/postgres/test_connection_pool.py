@@ -10,11 +10,12 @@ from holdall.pool import PerLoop, Pool, PoolOptions
 from holdall.stores.postgres.connection import PostgresConnector, PostgresOptions
 from holdall.stores.postgres.errors import translate
 from tests.servers import PostgresServer, Proxy
-from tests.stores.postgres.conftest import Monitor, PoolMaker, PostgresPool, is_clean, run
+from tests.stores.postgres.conftest import APPLICATION, Monitor, PoolMaker, PostgresPool, is_clean, run
 
 
 async def test_many_tasks_share_few_connections_fairly(open_pool: PoolMaker, monitor: Monitor) -> None:
-    async with open_pool(max_size=5) as pool:
+    async with open_pool(min_size=5, max_size=5) as pool:
+        await pool.open()
         visits = dict.fromkeys(range(100), 0)
 
         async def work(number: int) -> None:
@@ -50,9 +51,7 @@ async def test_a_killed_idle_backend_is_never_handed_out(open_pool: PoolMaker, m
         for slot in [await pool.acquire() for _ in range(3)]:
             slot.connection.add_termination_listener(lambda _: noticed.release())
             pool.give(slot)
-        await monitor.connection.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'holdall-tests-%'"
-        )
+        await monitor.connection.execute("select pg_terminate_backend(pid) from pg_stat_activity where application_name = $1", APPLICATION)
         for _ in range(3):
             await noticed.acquire()
 
