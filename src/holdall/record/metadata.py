@@ -214,7 +214,7 @@ def _build(model: type[Record]) -> ModelInfo:
         model.model_rebuild()
     fields = tuple(_field(model, position, name, info) for position, (name, info) in enumerate(model.model_fields.items()))
     by_name = {spec.name: spec for spec in fields}
-    meta: Any = model.Meta
+    meta: Any = getattr(model, "Meta", None)
     info = ModelInfo(
         model=model,
         label=model.__name__,

@@ -86,16 +86,16 @@ def _check_names(cls: type[Record], bases: tuple[type[Any], ...]) -> None:
 
 
 class Record(pydantic.BaseModel, metaclass=RecordMeta):
-    """A pydantic model that can be stored."""
+    """A pydantic model that can be stored. A ``class Meta`` in it says how: ``name, indexes, order_by, backend``.
+
+    There is none here: type checkers would want every model's to be a subclass of it.
+    """
 
     __slots__ = ("__holdall_state__",)
     __holdall_columns__: ClassVar[dict[str, Any]]
     __holdall_state__: State | None
 
     model_config = ConfigDict(validate_assignment=True)
-
-    class Meta:
-        """How the model is stored: ``name, indexes, order_by, backend``."""
 
     @classmethod
     def __holdall_column__(cls, name: str) -> Any:
