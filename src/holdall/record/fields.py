@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
 import pydantic
@@ -11,11 +12,16 @@ from pydantic.fields import FieldInfo
 from typing_extensions import TypedDict, Unpack
 
 from holdall.errors import ConfigurationError
+from holdall.naming import near_miss
 
 if TYPE_CHECKING:
+    import re
+
+    import annotated_types
     from pydantic import AliasChoices, AliasPath
     from pydantic.config import JsonDict
     from pydantic.types import Discriminator
+    from typing_extensions import deprecated as deprecated_mark
 
 T = TypeVar("T")
 OnDelete = Literal["restrict", "cascade", "set_null"]
@@ -23,7 +29,7 @@ OnDelete = Literal["restrict", "cascade", "set_null"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Storage:
-    """What ``Field`` says beyond pydantic; travels in the metadata of pydantic's ``FieldInfo``."""
+    """What ``Field`` says beyond pydantic."""
 
     primary_key: bool = False
     unique: bool = False
@@ -41,6 +47,22 @@ class Storage:
         if self.on_delete not in ("restrict", "cascade", "set_null"):
             msg = f"on_delete={self.on_delete!r} is not one of 'restrict', 'cascade', 'set_null'"
             raise ConfigurationError(msg)
+
+
+@dataclass(frozen=True, slots=True)
+class StorageOption:
+    """One option of ``Storage``, as it travels in the metadata of pydantic's ``FieldInfo``."""
+
+    value: Any
+
+
+# Where ``Annotated[…, Field(…)]`` meets a default ``Field(…)``, pydantic 2.10 keeps one item of each class: so each option has its own.
+_OPTIONS: Mapping[str, type[StorageOption]] = {name: type(name, (StorageOption,), {}) for name in Storage.__slots__}
+
+
+def storage_of(metadata: Iterable[object]) -> Storage:
+    """Return what the ``Field`` calls of one field say together."""
+    return Storage(**{type(item).__name__: item.value for item in metadata if isinstance(item, StorageOption)})
 
 
 class FieldOptions(TypedDict, total=False):
@@ -66,8 +88,9 @@ class FieldOptions(TypedDict, total=False):
     description: str | None
     examples: list[Any] | None
     exclude: bool | None
+    exclude_if: Callable[[Any], bool] | None
     discriminator: str | Discriminator | None
-    deprecated: str | bool | None
+    deprecated: deprecated_mark | str | bool | None
     json_schema_extra: JsonDict | Callable[[JsonDict], None] | None
     frozen: bool | None
     validate_default: bool | None
@@ -75,13 +98,13 @@ class FieldOptions(TypedDict, total=False):
     init: bool | None
     init_var: bool | None
     kw_only: bool | None
-    pattern: str | None
+    pattern: str | re.Pattern[str] | None
     strict: bool | None
     coerce_numbers_to_str: bool | None
-    gt: Any
-    ge: Any
-    lt: Any
-    le: Any
+    gt: annotated_types.SupportsGt | None
+    ge: annotated_types.SupportsGe | None
+    lt: annotated_types.SupportsLt | None
+    le: annotated_types.SupportsLe | None
     multiple_of: float | None
     allow_inf_nan: bool | None
     max_digits: int | None
@@ -93,12 +116,14 @@ class FieldOptions(TypedDict, total=False):
 
 
 @overload
+def Field(default: EllipsisType, **options: Unpack[FieldOptions]) -> Any: ...
+@overload
 def Field(default: T, **options: Unpack[FieldOptions]) -> T: ...
 @overload
 def Field(*, default_factory: Callable[[], T] | Callable[[dict[str, Any]], T], **options: Unpack[FieldOptions]) -> T: ...
 @overload
 def Field(**options: Unpack[FieldOptions]) -> Any: ...
-def Field(default: Any = ..., **options: Any) -> Any:
+def Field(default: Any = ..., **options: Any) -> Any:  # noqa: N802  - stands where pydantic.Field does
     """Describe a field: everything that ``pydantic.Field`` takes, and how the field is stored.
 
     Args:
@@ -115,12 +140,19 @@ def Field(default: Any = ..., **options: Any) -> Any:
         options: everything else goes to ``pydantic.Field``.
 
     Raises:
-        ConfigurationError: the options contradict each other.
+        ConfigurationError: an unknown option, or a value that it does not take.
     """
-    storage = Storage(**{name: options.pop(name) for name in Storage.__slots__ if name in options})
+    for name in options.keys() - _KNOWN:
+        msg = f"Field() has no option {name!r}{near_miss(name, _KNOWN)}"
+        raise ConfigurationError(msg)
+    said = [_OPTIONS[name](options.pop(name)) for name in _OPTIONS if name in options]
+    storage_of(said)
     info = cast("FieldInfo", pydantic.Field(**options) if default is ... else pydantic.Field(default, **options))
-    info.metadata.append(storage)
+    info.metadata.extend(said)
     return info
+
+
+_KNOWN = FieldOptions.__annotations__.keys() | {"default_factory"}
 
 
 @dataclass(frozen=True, slots=True, init=False)

@@ -15,7 +15,7 @@ from pydantic.fields import FieldInfo
 from holdall.errors import ConfigurationError, QueryError
 from holdall.naming import near_miss
 from holdall.record.documents import Document, validity
-from holdall.record.fields import Index, OnDelete, Storage
+from holdall.record.fields import Index, OnDelete, Storage, StorageOption, storage_of
 from holdall.record.types import FieldType, Kind, analyse
 from holdall.record.values import WrongTypeError, plain_scalar
 
@@ -80,7 +80,7 @@ class FieldSpec:
     @cached_property
     def accepts(self) -> Callable[[Any], bool]:
         """Whether a value keeps the rules of the field, as assigning it would."""
-        metadata = tuple(item for item in self.info.metadata if not isinstance(item, Storage))
+        metadata = tuple(item for item in self.info.metadata if not isinstance(item, StorageOption))
         return validity(self.info.annotation, metadata)
 
     def python(self, plain: Any) -> Any:
@@ -252,9 +252,8 @@ def stored_name(model: type[Record]) -> str:
 
 
 def _field(model: type[Record], position: int, name: str, info: FieldInfo) -> FieldSpec:
-    storages = [item for item in info.metadata if isinstance(item, Storage)]
-    storage = storages[-1] if storages else Storage()
-    metadata = tuple(item for item in info.metadata if not isinstance(item, Storage))
+    storage = storage_of(info.metadata)
+    metadata = tuple(item for item in info.metadata if not isinstance(item, StorageOption))
     try:
         kind = analyse(info.annotation, metadata)
     except ConfigurationError as exc:

@@ -7,14 +7,14 @@ from typing import Any, ClassVar, Self, TypeVar, dataclass_transform, is_typeddi
 
 import pydantic
 from pydantic import ConfigDict
-from typing_extensions import is_typeddict as is_extension_typeddict
 
 # Pydantic has no public name for its metaclass; ``type`` of its base class is the same object.
 from pydantic._internal._model_construction import ModelMetaclass
+from typing_extensions import is_typeddict as is_extension_typeddict
 
 from holdall.errors import ConfigurationError
 from holdall.naming import near_miss
-from holdall.record.fields import Field
+from holdall.record.fields import Field, storage_of
 from holdall.record.metadata import META_OPTIONS, model_info
 from holdall.record.state import State, plain_state
 
@@ -60,7 +60,7 @@ class RecordMeta(ModelMetaclass):
 
 
 def _is_key(info: Any) -> bool:
-    return any(getattr(item, "primary_key", False) for item in info.metadata)
+    return storage_of(info.metadata).primary_key
 
 
 def _is_generic(cls: Any) -> bool:
