@@ -226,7 +226,7 @@ def _object(_kind: FieldType, structure: Structure) -> tuple[Convert | None, Con
     readers = {name: read for name, (_, read) in pairs.items()}
     cls = structure.cls
     if cls is not None and issubclass(cls, pydantic.BaseModel):
-        return _model_writer(writers), _model_reader(cls, readers)
+        return _model_writer(cls, structure, writers), _model_reader(cls, readers)
     convert_in = None if not any(writers.values()) else _mapping(writers)
     return convert_in, None if not any(readers.values()) else _mapping(readers)
 
@@ -238,13 +238,29 @@ def _mapping(converts: Mapping[str, Convert | None]) -> Convert:
     return convert
 
 
-def _model_writer(writers: Mapping[str, Convert | None]) -> Convert:
-    def write(value: pydantic.BaseModel) -> dict[str, Any]:
+def _model_writer(cls: type[pydantic.BaseModel], structure: Structure, writers: Mapping[str, Convert | None]) -> Convert:
+    """Return the writer of a nested model, whose members are checked here: an instance passes pydantic's own test whatever it holds."""
+    tests: dict[str, Callable[[Any], bool]] = {}
+
+    def write(value: Any) -> dict[str, Any]:
+        if not isinstance(value, cls):
+            raise WrongTypeError
+        if not tests:
+            tests.update(_member_tests(cls, structure))
         values = value.__dict__
+        if not all(name in values and test(values[name]) for name, test in tests.items()):
+            raise WrongTypeError
         found = {name: values[name] if each is None else each(values[name]) for name, each in writers.items() if name in values}
         return found | (value.__pydantic_extra__ or {})
 
     return write
+
+
+def _member_tests(cls: type[pydantic.BaseModel], structure: Structure) -> Mapping[str, Callable[[Any], bool]]:
+    # The conversion of an enum checks it, and takes the bare values that ``use_enum_values`` leaves in the model.
+    return {
+        name: validity(info.annotation, tuple(info.metadata)) for name, info in cls.model_fields.items() if structure.members[name].enum is None
+    }
 
 
 def _model_reader(cls: type[pydantic.BaseModel], readers: Mapping[str, Convert | None]) -> Convert:
