@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from holdall.capabilities import Capability
@@ -19,6 +19,7 @@ from holdall.query.operations import (
     InsertMany,
     Lock,
     Operation,
+    Raw,
     Select,
     Update,
     Upsert,
@@ -52,10 +53,7 @@ class Decoders:
         """Return what the model says, and what makes its rows into objects."""
         found = self._models.get(model)
         if found is None:
-            if not (isinstance(model, type) and issubclass(model, Record)):
-                msg = f"{model!r} is not a Model"
-                raise QueryError(msg)
-            info = model_info(model)
+            info = model_info(_checked(model))
             found = self._models[model] = info, Decoder(info, info.fields, self._table)
         return found
 
@@ -64,10 +62,17 @@ class Decoders:
         key = (info, names, shape)
         found = self._others.get(key)
         if found is None:
-            if len(self._others) > 1000:  # noqa: PLR2004  - shapes made on the fly must not pile up
-                self._others.clear()
+            if len(self._others) > 1000:
+                self._others.clear()  # shapes made on the fly must not pile up
             found = self._others[key] = Decoder(info, [info.by_name[name] for name in names], self._table, shape)
         return found
+
+
+def _checked(model: object) -> type[Record]:
+    if not (isinstance(model, type) and issubclass(model, Record)):
+        msg = f"{model!r} is not a Model"
+        raise QueryError(msg)
+    return model
 
 
 class DataAccess:
@@ -112,7 +117,7 @@ class DataAccess:
     def _check(self, operation: Operation) -> Executor:
         missing = needs(operation) - self._store.capabilities
         if missing:
-            label = operation.info.label if hasattr(operation, "info") else "raw SQL"
+            label = "raw SQL" if isinstance(operation, Raw) else operation.info.label
             raise refuse(self._store, label, type(operation).__name__.lower(), missing)
         lock = operation.lock if isinstance(operation, Fetch | Select) else None
         if lock is not None and not self._in_session():
@@ -360,10 +365,11 @@ class DataAccess:
     def _info_of(self, record: Record) -> ModelInfo:
         return self._decoders.of_model(type(record))[0]
 
-    def _info_of_all(self, records: list[Any]) -> ModelInfo:
+    def _info_of_all(self, records: Sequence[Record]) -> ModelInfo:
         models = {type(record) for record in records}
         if len(models) > 1:
-            msg = f"bulk writes take records of one model, not of {', '.join(sorted(model.__name__ for model in models))}; call once for each"
+            names = ", ".join(sorted(model.__name__ for model in models))
+            msg = f"bulk writes take records of one model, not of {names}; call once for each"
             raise QueryError(msg)
         return self._info_of(records[0])
 

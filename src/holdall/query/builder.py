@@ -21,7 +21,7 @@ from holdall.query.writes import stamped
 from holdall.record.decoder import Decoder, shape_fields, shape_specs
 from holdall.record.metadata import ModelInfo
 
-T = TypeVar("T", covariant=True)
+T_co = TypeVar("T_co", covariant=True)
 V = TypeVar("V")
 
 
@@ -74,7 +74,7 @@ class Explanation:
 
 
 @dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
+class Page(Generic[T_co]):
     """One page of a query.
 
     Attributes:
@@ -82,12 +82,12 @@ class Page(Generic[T]):
         next, previous: cursors for ``page(after=…)``; None at the ends.
     """
 
-    items: list[T]  # type: ignore[misc]  # a covariant list is read, never written
+    items: list[T_co]
     next: str | None
     previous: str | None
 
 
-class QueryBuilder(Generic[T]):
+class QueryBuilder(Generic[T_co]):
     """A query of one model. Every method but the terminal coroutines returns a new query and does no I/O."""
 
     __slots__ = ("_info", "_limit", "_local_rows", "_lock", "_names", "_offset", "_order", "_predicate", "_runner", "_scan", "_shape")
@@ -138,11 +138,11 @@ class QueryBuilder(Generic[T]):
 
     def limit(self, count: int) -> Self:
         """Give at most that many."""
-        return self._with(_limit=_natural("limit", count))
+        return self._with(_limit=_number("limit", count))
 
     def offset(self, count: int) -> Self:
         """Skip that many."""
-        return self._with(_offset=_natural("offset", count))
+        return self._with(_offset=_number("offset", count))
 
     def for_update(self, *, nowait: bool = False, skip_locked: bool = False) -> Self:
         """Lock what is read until the session's transaction ends; needs a session.
@@ -160,7 +160,7 @@ class QueryBuilder(Generic[T]):
 
     def allow_local(self, *, max_rows: int) -> Self:
         """Permit to finish the query on the client, over at most that many rows. Stores that can do all of it themselves do."""
-        return self._with(_local_rows=_natural("max_rows", max_rows))
+        return self._with(_local_rows=_number("max_rows", max_rows))
 
     def values(self, *names: str) -> QueryBuilder[dict[str, Any]]:
         """Give dicts of these fields; without names, of all."""
@@ -177,28 +177,28 @@ class QueryBuilder(Generic[T]):
 
     # -- running ---------------------------------------------------------------------------------------------------------------------
 
-    def __await__(self) -> Generator[Any, None, list[T]]:
+    def __await__(self) -> Generator[Any, None, list[T_co]]:
         """Run the query, as ``all()``."""
         return self.all().__await__()
 
-    async def all(self, *, strict: bool = False) -> list[T]:
+    async def all(self, *, strict: bool = False) -> list[T_co]:
         """Return what matches. ``strict`` validates every object again and raises ``CorruptRecordError``."""
         operation = self._select()
         found = [] if is_empty(operation) else await self._runner.run_operation(operation)
         return _validated(self._info, found) if strict and self._shape is None else found
 
-    async def first(self) -> T | None:
+    async def first(self) -> T_co | None:
         """Return the first, by the order or else by key; None when nothing matches."""
-        found: list[T] = await self._with(_limit=1 if self._limit is None else min(1, self._limit)).all()
+        found: list[T_co] = await self._with(_limit=1 if self._limit is None else min(1, self._limit)).all()
         return found[0] if found else None
 
-    async def last(self) -> T | None:
+    async def last(self) -> T_co | None:
         """Return the last, by the order or else by key; None when nothing matches."""
         self._refuse_window("last()")
         order = tuple(term.reversed() for term in total_order(self._info, self._stated_order()))
         return await self._with(_order=order).first()
 
-    async def one(self) -> T:
+    async def one(self) -> T_co:
         """Return the only one that matches.
 
         Raises:
@@ -210,18 +210,18 @@ class QueryBuilder(Generic[T]):
             raise NotFoundError(self._info.label)
         return found
 
-    async def one_or_none(self) -> T | None:
+    async def one_or_none(self) -> T_co | None:
         """Return the only one that matches, or None; raises ``MultipleResultsError``."""
-        found: list[T] = await self._with(_limit=2 if self._limit is None else min(2, self._limit)).all()
+        found: list[T_co] = await self._with(_limit=2 if self._limit is None else min(2, self._limit)).all()
         if len(found) > 1:
             raise MultipleResultsError(self._info.label)
         return found[0] if found else None
 
-    async def get(self, key: Any) -> T:
+    async def get(self, key: Any) -> T_co:
         """Return the one with this key, if it matches; raises ``NotFoundError``."""
         plain = self._info.plain_key(key)
         leaves = (Leaf(spec, (), spec.type, "eq", value) for spec, value in zip(self._info.key, plain, strict=True))
-        found: list[T] = await self._and(And(tuple(leaves)))
+        found: list[T_co] = await self._and(And(tuple(leaves)))
         if not found:
             raise NotFoundError(self._info.label, key)
         return found[0]
@@ -250,15 +250,13 @@ class QueryBuilder(Generic[T]):
         operation = DeleteWhere(self._info, self._predicate)
         return 0 if is_empty(operation) else cast("int", await self._runner.run_operation(operation))
 
-    def stream(self, *, batch: int = 500) -> Stream[T]:
+    def stream(self, *, batch: int = 500) -> Stream[T_co]:
         """Return an async iterator that holds at most one batch of that many objects."""
-        if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
-            msg = f"batch is a number from 1, not {batch!r}"
-            raise QueryError(msg)
+        rows = _number("batch", batch, least=1)
         operation = self._select()
-        return Stream(None if is_empty(operation) else lambda: self._runner.open_stream(operation, batch))
+        return Stream(None if is_empty(operation) else lambda: self._runner.open_stream(operation, rows))
 
-    async def page(self, *, size: int = 50, after: str | None = None) -> Page[T]:
+    async def page(self, *, size: int = 50, after: str | None = None) -> Page[T_co]:
         """Return a page by keyset: it is stable under ties, None and inserts, and costs the same at any depth.
 
         Args:
@@ -268,9 +266,7 @@ class QueryBuilder(Generic[T]):
         Raises:
             QueryError: the cursor was changed, or is another query's.
         """
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            msg = f"size is a number from 1, not {size!r}"
-            raise QueryError(msg)
+        size = _number("size", size, least=1)
         self._refuse_window("page()")
         order = total_order(self._info, self._stated_order())
         digest = cursors.fingerprint(self._info.name, describe(self._predicate), [(term.field.name, *term[1:]) for term in order])
@@ -384,9 +380,9 @@ def _place(item: Any, order: tuple[OrderTerm, ...]) -> tuple[Any, ...]:
     return tuple(_plain(term, values[term.field.name]) for term in order)
 
 
-def _natural(name: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        msg = f"{name} is a number from 0, not {value!r}"
+def _number(name: str, value: object, *, least: int = 0) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        msg = f"{name} is a number from {least}, not {value!r}"
         raise QueryError(msg)
     return min(value, 2**63 - 1)
 

@@ -29,16 +29,25 @@ def matches(predicate: Predicate, row: Row) -> bool:
 
 
 def _holds(leaf: Leaf, value: Any) -> bool:
-    if leaf.field.document is not None and value is not None:
-        value = _at(loads(value), leaf.path)
+    if leaf.field.document is not None:
+        return holds_in_document(leaf, value)
     if leaf.operator == "is_null":
         return value is None
-    if leaf.operator == "in":
-        return (None if value is None else _comparable(leaf, value)) in leaf.value
     if value is None:
-        return False
+        return leaf.operator == "in" and None in leaf.value
+    return _passes(leaf, value, _itself)
+
+
+def _itself(value: Any) -> Any:
+    return value
+
+
+def _passes(leaf: Any, value: Any, comparable: Callable[[Any], Any]) -> bool:
+    """Test a value that is not None; ``comparable`` gives what equality compares: inside documents the canonical text."""
     if leaf.operator == "eq":
-        return bool(_comparable(leaf, value) == leaf.value)
+        return bool(comparable(value) == leaf.value)
+    if leaf.operator == "in":
+        return comparable(value) in leaf.value
     if leaf.operator in _ORDER:
         return _ORDER[leaf.operator](leaf, value)
     if leaf.operator in _TEXT:
@@ -46,6 +55,16 @@ def _holds(leaf: Leaf, value: Any) -> bool:
     if leaf.operator in _LIST:
         return isinstance(value, list) and _LIST[leaf.operator]({canonical(item) for item in value}, leaf.value)
     return bool(getattr(value, leaf.operator) == leaf.value)  # year, month, day; datetimes are in UTC
+
+
+def holds_in_document(leaf: Any, text: str | None) -> bool:
+    """Tell whether a document, as JSON text, passes a test of an operator, a path and a value."""
+    value = None if text is None else _at(loads(text), leaf.path)
+    if leaf.operator == "is_null":
+        return value is None
+    if value is None:
+        return leaf.operator == "in" and None in leaf.value
+    return _passes(leaf, value, canonical)
 
 
 def _at(value: Any, path: Sequence[str | int]) -> Any:
@@ -58,11 +77,6 @@ def _at(value: Any, path: Sequence[str | int]) -> Any:
         else:
             return None
     return value
-
-
-def _comparable(leaf: Leaf, value: Any) -> Any:
-    """Return what equality compares: inside documents the canonical text, which is equal for equal values of one type."""
-    return value if leaf.field.document is None else canonical(value)
 
 
 def _ordered(test: Callable[[Any, Any], bool]) -> Callable[[Leaf, Any], bool]:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
-T = TypeVar("T", covariant=True)
+T_co = TypeVar("T_co", covariant=True)
 
 
 class RowStream(Protocol):
@@ -26,10 +26,11 @@ class RowStream(Protocol):
         ...
 
 
-class Stream(Generic[T]):
+class Stream(Generic[T_co]):
     """An async iterator over a query, and an async context manager that closes it.
 
-    The query starts with the first item. After ``break`` the connection is back at once when nothing else holds the stream, else at ``aclose()``.
+    The query starts with the first item. After ``break`` the connection is back at once when nothing else holds the stream, else at
+    ``aclose()``.
     """
 
     __slots__ = ("__weakref__", "_batch", "_closed", "_next", "_open", "_source")
@@ -45,7 +46,7 @@ class Stream(Generic[T]):
         """Return itself."""
         return self
 
-    async def __anext__(self) -> T:
+    async def __anext__(self) -> T_co:
         """Return the next object."""
         position = self._next
         if position == len(self._batch):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, ClassVar, Self, TypeVar, dataclass_transform, is_typeddict
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, dataclass_transform, is_typeddict
 
 import pydantic
 from pydantic import ConfigDict
 
-# Pydantic has no public name for its metaclass; ``type`` of its base class is the same object.
+# Pydantic has no public name for its metaclass, and type checkers take no ``type(pydantic.BaseModel)`` for a base class.
 from pydantic._internal._model_construction import ModelMetaclass
 from typing_extensions import is_typeddict as is_extension_typeddict
 
@@ -40,23 +40,25 @@ class RecordMeta(ModelMetaclass):
         depth = getattr(_building, "depth", 0)
         _building.depth = depth + 1
         try:
-            cls: Any = super().__new__(mcs, name, bases, namespace, **options)
+            cls: type[Any] = super().__new__(mcs, name, bases, namespace, **options)
         finally:
             _building.depth = depth
         type.__setattr__(cls, "__holdall_columns__", {field: cls.__holdall_column__(field) for field in cls.__pydantic_fields__})
         type.__setattr__(cls, "__holdall_info__", None)
-        _check_names(cls, bases)
+        _check_names(cls)
         if cls.__pydantic_complete__ and any(_is_key(info) for info in cls.__pydantic_fields__.values()) and not _is_generic(cls):
             model_info(cls)
         return cls
 
-    def __getattr__(cls, name: str) -> Any:
-        """Return the column of that name."""
-        if not getattr(_building, "depth", 0):
-            columns = cls.__dict__.get("__holdall_columns__")
-            if columns is not None and name in columns:
-                return columns[name]
-        return super().__getattr__(name)  # type: ignore[misc]
+    if not TYPE_CHECKING:  # else a misspelt field would be of type Any
+
+        def __getattr__(cls, name: str) -> Any:
+            """Return the column of that name."""
+            if not getattr(_building, "depth", 0):
+                columns = cls.__dict__.get("__holdall_columns__")
+                if columns is not None and name in columns:
+                    return columns[name]
+            return super().__getattr__(name)
 
 
 def _is_key(info: Any) -> bool:
@@ -67,7 +69,7 @@ def _is_generic(cls: Any) -> bool:
     return bool(cls.__pydantic_generic_metadata__["parameters"])
 
 
-def _check_names(cls: type[Record], bases: tuple[type[Any], ...]) -> None:
+def _check_names(cls: type[Record]) -> None:
     """Refuse fields that would hide our methods, and options of ``Meta`` that mean nothing."""
     ours = {name for base in cls.__mro__ if base.__module__.startswith("holdall.") for name in base.__dict__ if not name.startswith("_")}
     taken = [name for name in cls.__annotations__ if name in ours and name not in {"model_config", "objects"} and name in cls.__pydantic_fields__]
@@ -79,7 +81,7 @@ def _check_names(cls: type[Record], bases: tuple[type[Any], ...]) -> None:
         )
         raise ConfigurationError(msg)
     meta = cls.__dict__.get("Meta")
-    for option in () if meta is None else vars(meta):
+    for option in {} if meta is None else vars(meta):
         if not option.startswith("__") and option not in META_OPTIONS:
             msg = f"{cls.__name__}.Meta has no option {option!r}{near_miss(option, META_OPTIONS)}"
             raise ConfigurationError(msg)
@@ -102,11 +104,13 @@ class Record(pydantic.BaseModel, metaclass=RecordMeta):
         """Return what reading a field on the class gives; ``Model`` gives columns."""
         return name
 
-    def __getattr__(self, name: str) -> Any:
-        """Answer for the slot of the stored state, which is empty until the record is stored."""
-        if name == "__holdall_state__":
-            return None
-        return super().__getattr__(name)  # type: ignore[misc]
+    if not TYPE_CHECKING:  # else a misspelt field would be of type Any
+
+        def __getattr__(self, name: str) -> Any:
+            """Answer for the slot of the stored state, which is empty until the record is stored."""
+            if name == "__holdall_state__":
+                return None
+            return super().__getattr__(name)
 
     def __copy__(self) -> Self:
         """Copy the record and what it knows about its stored self."""

@@ -293,10 +293,12 @@ class Compiler:
             return self.dialect.document_test(parameters, column, test)
         if test.operator == "in":
             return self.dialect.membership(parameters, column, test)
-        encode = None if test.operator in _RAW_VALUES else self.dialect.encoder(test.field)
-        value = test.value.casefold() if test.operator in _FOLDED else test.value
+        operator, value = test.operator, test.value
+        encode = None if operator in _RAW_VALUES else self.dialect.encoder(test.field)
+        if operator in FOLDED:
+            operator, value, column = FOLDED[operator], value.casefold(), self.dialect.fold(column)
         mark = parameters.bind(value if encode is None else encode(value))
-        return self.dialect.tests[test.operator][test.negated].format(c=column, p=mark)
+        return self.dialect.tests[operator][test.negated].format(c=column, p=mark)
 
     # -- orders and pages --------------------------------------------------------------------------------------------------------------
 
@@ -341,7 +343,7 @@ class Compiler:
 
 
 _RAW_VALUES = frozenset(("contains", "icontains", "endswith", "iendswith", "istartswith", "iexact", "month", "day"))
-_FOLDED = frozenset(("icontains", "iendswith", "istartswith", "iexact"))
+FOLDED = {"icontains": "contains", "istartswith": "startswith", "iendswith": "endswith", "iexact": "eq"}
 
 _Zone = tuple[str, tuple[OrderTerm, ...], tuple[Any, ...]]
 

@@ -36,6 +36,7 @@ class Dialect:
         mark: what stands before the number of a placeholder.
         nulls_high: NULL sorts above all values by default.
         tests: per operator of a plain field, the text and its complement; ``{c}`` is the column, ``{p}`` the bound value.
+        fold: from the text of an expression to that of its casefolded value; lookups that ignore case are the others on folded values.
         encoder: from a field to the function from plain to native values; None where they are the same.
         membership: the text of ``in`` with a column and plain values.
         document_test: the text of a test of, or inside, a document.
@@ -47,6 +48,7 @@ class Dialect:
     mark: str
     nulls_high: bool
     tests: Mapping[str, tuple[str, str]]
+    fold: Callable[[str], str]
     encoder: Callable[[FieldSpec], Encode | None]
     membership: Callable[[Parameters, str, Test], str]
     document_test: Callable[[Parameters, str, Test], str]

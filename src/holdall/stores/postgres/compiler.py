@@ -10,11 +10,11 @@ import orjson
 from holdall.query.operations import Lock
 from holdall.query.planner import Test
 from holdall.record.metadata import FieldSpec
+from holdall.sql.compiler import FOLDED
 from holdall.sql.dialect import Dialect, Parameters
 from holdall.stores.postgres.casefold import casefold_sql
 from holdall.stores.postgres.values import TYPES
 
-_FOLD = casefold_sql("{c}")
 # starts_with and right() take the bound value as text; a comparison takes the column's type by itself.
 _TESTS: Mapping[str, tuple[str, str]] = {
     "eq": ("{c} = {p}", "{c} <> {p}"),
@@ -24,10 +24,7 @@ _TESTS: Mapping[str, tuple[str, str]] = {
     "gte": ("{c} >= {p}", ""),
     "contains": ("strpos({c}, {p}) > 0", "strpos({c}, {p}) = 0"),
     "endswith": ("right({c}, char_length({p}::text)) = {p}::text", "right({c}, char_length({p}::text)) <> {p}::text"),
-    "icontains": (f"strpos({_FOLD}, {{p}}) > 0", f"strpos({_FOLD}, {{p}}) = 0"),
-    "istartswith": (f"starts_with({_FOLD}, {{p}})", f"NOT starts_with({_FOLD}, {{p}})"),
-    "iendswith": (f"right({_FOLD}, char_length({{p}}::text)) = {{p}}::text", f"right({_FOLD}, char_length({{p}}::text)) <> {{p}}::text"),
-    "iexact": (f"{_FOLD} = {{p}}", f"{_FOLD} <> {{p}}"),
+    "startswith": ("starts_with({c}, {p}::text)", "NOT starts_with({c}, {p}::text)"),
     "month": ("extract(month FROM {c} AT TIME ZONE 'UTC') = {p}::bigint", "extract(month FROM {c} AT TIME ZONE 'UTC') <> {p}::bigint"),
     "day": ("extract(day FROM {c} AT TIME ZONE 'UTC') = {p}::bigint", "extract(day FROM {c} AT TIME ZONE 'UTC') <> {p}::bigint"),
 }
@@ -85,19 +82,18 @@ def _whole(parameters: Parameters, column: str, test: Test) -> str:
 
 def _inside(parameters: Parameters, place: str, test: Test) -> str:
     operator, value = test.operator, test.value
-    if operator == "eq":
+    if test.operator == "eq":
         return f"{place} = {parameters.bind(value)}::jsonb"
     if operator == "in":
         return f"{place} = ANY({parameters.bind(list(value))}::text[]::jsonb[])"
     if operator in _LISTS:
         # Only CASE promises that the list is not opened before its type is known.
         return f"CASE WHEN jsonb_typeof({place}) = 'array' THEN {_LISTS[operator](parameters, place, value)} END"
+    text = f"({place} #>> '{{}}')"
+    if operator in FOLDED:
+        operator, value, text = FOLDED[operator], value.casefold(), casefold_sql(text)
     if operator in _TEXTS:
-        text = f"({place} #>> '{{}}')"
-        if operator.startswith("i"):
-            text, value = casefold_sql(text), value.casefold()
-        mark = f"{parameters.bind(value)}::text"
-        return f"jsonb_typeof({place}) = 'string' AND {_TEXTS[operator].format(c=text, p=mark)}"
+        return f"jsonb_typeof({place}) = 'string' AND {_TEXTS[operator].format(c=text, p=f'{parameters.bind(value)}::text')}"
     if operator == "between":
         low, high = (_ordered(parameters, place, sign, bound) for sign, bound in zip((">=", "<="), value, strict=True))
         return f"{low} AND {high}"
@@ -105,12 +101,7 @@ def _inside(parameters: Parameters, place: str, test: Test) -> str:
 
 
 _SIGNS = {"lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
-_TEXTS = {
-    **dict.fromkeys(("contains", "icontains"), "strpos({c}, {p}) > 0"),
-    **dict.fromkeys(("startswith", "istartswith"), "starts_with({c}, {p})"),
-    **dict.fromkeys(("endswith", "iendswith"), "right({c}, char_length({p})) = {p}"),
-    "iexact": "{c} = {p}",
-}
+_TEXTS = {operator: _TESTS[operator][0] for operator in ("contains", "startswith", "endswith", "eq")}
 
 
 def _ordered(parameters: Parameters, place: str, sign: str, value: Any) -> str:
@@ -152,6 +143,7 @@ DIALECT = Dialect(
     mark="$",
     nulls_high=True,
     tests=_TESTS,
+    fold=casefold_sql,
     encoder=lambda _: None,
     membership=_membership,
     document_test=_document_test,

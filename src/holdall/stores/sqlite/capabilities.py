@@ -1,0 +1,8 @@
+"""What SQLite promises: everything but skipping locked records, because it locks the whole database."""
+
+from __future__ import annotations
+
+from holdall.capabilities import Capability, Limits
+
+CAPABILITIES = frozenset(Capability) - {Capability.SKIP_LOCKED}
+LIMITS = Limits(parameters=32_766)

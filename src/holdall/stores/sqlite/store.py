@@ -1,0 +1,243 @@
+"""The SQLite store: operations onto the engine of the running event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from holdall.errors import BackendError, DuplicateKeyError, ForeignKeyError, HoldallError, ValidationError
+from holdall.pool import PerLoop, PoolOptions
+from holdall.query import operations as op
+from holdall.query.operations import Operation, Select
+from holdall.record.metadata import FieldSpec, ModelInfo
+from holdall.sql.compiler import Compiler
+from holdall.store import BeginOptions
+from holdall.stores.sqlite import execution, functions
+from holdall.stores.sqlite.capabilities import CAPABILITIES, LIMITS
+from holdall.stores.sqlite.compiler import DIALECT
+from holdall.stores.sqlite.connection import EngineOptions
+from holdall.stores.sqlite.engine import Engine
+from holdall.stores.sqlite.errors import error_name
+from holdall.stores.sqlite.settings import SqliteSettings
+from holdall.stores.sqlite.temporary import TemporaryDatabase, temporary_database
+from holdall.stores.sqlite.transaction import SqliteStream, SqliteTransaction
+from holdall.stores.sqlite.values import decode, decoded_upsert
+
+
+class SqliteStore:
+    """One database file; an engine per event loop."""
+
+    capabilities = CAPABILITIES
+    limits = LIMITS
+    values = staticmethod(decode)
+
+    def __init__(self, settings: SqliteSettings) -> None:
+        self.settings = settings
+        self.compiler = Compiler(DIALECT)
+        self._tables: dict[str, ModelInfo] = {}
+        self._temporary: TemporaryDatabase | None = None
+        self._engines: PerLoop[Engine] = PerLoop(self._make_engine, Engine.terminate)
+
+    def _make_engine(self) -> Engine:
+        settings = self.settings
+        if settings.path is None and self._temporary is None:
+            self._temporary = temporary_database()
+        return Engine(
+            EngineOptions(
+                path=settings.path if self._temporary is None else self._temporary.path,  # type: ignore[arg-type]
+                synchronous=settings.synchronous if self._temporary is None else "off",
+                busy_timeout=settings.busy_timeout,
+                statement_timeout=settings.statement_timeout,
+                cache_kib=settings.cache_kib,
+                pool=PoolOptions(
+                    min_size=settings.pool_min_size,
+                    max_size=settings.pool_max_size,
+                    acquire_timeout=settings.acquire_timeout,
+                    connect_timeout=settings.connect_timeout,
+                    max_idle=settings.max_idle,
+                    max_lifetime=settings.max_lifetime,
+                ),
+                setup=functions.register,
+                lookup=self._named,
+            )
+        )
+
+    def _named(self, table: str, columns: tuple[str, ...]) -> tuple[str, tuple[str, ...]] | None:
+        info = self._tables.get(table)
+        if info is None:
+            return None
+        names = {spec.stored_name: spec.name for spec in info.fields}
+        return info.label, tuple(names.get(column, column) for column in columns)
+
+    @property
+    def engine(self) -> Engine:
+        """The engine of the running event loop."""
+        return self._engines.get()
+
+    async def open(self) -> None:
+        """Open the file."""
+        await self.engine.open()
+
+    async def close(self, timeout: float) -> None:
+        """Close the engine of the running event loop, and end those of others."""
+        engine = self._engines.pop()
+        try:
+            if engine is not None:
+                await engine.close(timeout)
+        finally:
+            self._engines.terminate_all()
+            temporary, self._temporary = self._temporary, None
+            if temporary is not None:
+                temporary.remove()
+
+    async def ping(self) -> None:
+        """Ask the file."""
+        await self.engine.read(execution.fetch_row, "select 1 from sqlite_schema limit 1", ())
+
+    # -- operations --------------------------------------------------------------------------------------------------------------------
+
+    async def execute(self, operation: Operation) -> Any:
+        """Carry out one operation by itself."""
+        kind = type(operation)
+        if kind is op.Fetch:
+            statement = self.compiler.fetch(operation)  # type: ignore[arg-type]
+            row = await self.engine.read(execution.fetch_row, statement.text, statement.values)
+            return None if row is None else operation.decoder.one(row)  # type: ignore[union-attr]
+        if kind is op.Raw:
+            return await self._raw(operation)  # type: ignore[arg-type]
+        if kind in execution.READS:
+            run, args = execution.READS[kind](self.compiler, operation)
+            result = await self.engine.select(run, *args)
+        else:
+            run, args, groupable = self.write_of(operation, alone=True)
+            result = await self.explained(operation, lambda: self.engine.write(run, *args, groupable=groupable))
+        return self.result_of(operation, result)
+
+    async def _raw(self, operation: op.Raw) -> Any:
+        return await reading_first(
+            lambda: self.engine.select(execution.raw, operation), lambda: self.engine.write(execution.raw, operation, groupable=False), operation
+        )
+
+    def write_of(self, operation: Any, *, alone: bool) -> tuple[Callable[..., Any], tuple[Any, ...], bool]:
+        """Return the function of a write, its arguments, and whether it may share a commit."""
+        kind = type(operation)
+        if kind is op.InsertMany:
+            return execution.insert_many, (self.compiler, operation, alone), False
+        groupable = kind in execution.WRITES
+        run, args = (execution.WRITES if groupable else execution.LONG_WRITES)[kind](self.compiler, operation)
+        return run, args, groupable
+
+    def result_of(self, operation: Operation, result: Any) -> Any:
+        """Return an operation's result from what the worker gave."""
+        if isinstance(operation, op.Upsert):
+            return decoded_upsert(operation, result)
+        convert = execution.RESULTS.get(type(operation))
+        return result if convert is None else convert(operation, result)
+
+    async def explained(self, operation: Any, run: Callable[[], Any]) -> Any:
+        """Run a write, and say in its errors what SQLite does not."""
+        info: ModelInfo = operation.info
+        self._tables.setdefault(info.name, info)
+        try:
+            return await run()
+        except DuplicateKeyError as exc:
+            values = _written(operation, exc.__cause__)
+            if not values or exc.values:
+                raise
+            raise DuplicateKeyError(exc.model, exc.fields, [values[name] for name in exc.fields if name in values]) from exc.__cause__
+        except ForeignKeyError as exc:
+            model, fields = self._referring(operation)
+            raise ForeignKeyError(model, fields) from exc.__cause__
+        except ValidationError as exc:
+            raise ValidationError(str(exc), model=info.label) from exc.__cause__
+
+    def _referring(self, operation: Any) -> tuple[str, tuple[str, ...]]:
+        """Return the model and field whose reference failed, where there is only one that it can be."""
+        info: ModelInfo = operation.info
+        removes = isinstance(operation, op.Delete | op.DeleteMany | op.DeleteWhere)
+        candidates = [
+            (other, spec)
+            for other in (self._tables.values() if removes else (info,))
+            for spec, target in other.references
+            if spec.reference is not None and spec.reference.enforce and (target is info or not removes)
+        ]
+        if len(candidates) != 1:
+            return info.label, ()
+        return candidates[0][0].label, (candidates[0][1].name,)
+
+    async def stream(self, operation: Select, batch: int) -> SqliteStream:
+        """Start a query on a connection of its own."""
+        return await SqliteStream.start(self, await self.engine.session(), operation, batch, owned=True)
+
+    def begin(self, options: BeginOptions) -> SqliteTransaction:
+        """Return a transaction that begins with its first statement."""
+        return SqliteTransaction(self, options)
+
+    def explain(self, operation: Operation) -> str:
+        """Return the statement, without values."""
+        return self.compiler.compile(operation).text
+
+    def stats(self) -> Mapping[str, Any]:
+        """Return figures of the pool and the engine of the running event loop."""
+        return {**asdict(self.engine.pool.stats()), **asdict(self.engine.stats())}
+
+    # -- schema ------------------------------------------------------------------------------------------------------------------------
+
+    async def prepare(self, models: Sequence[ModelInfo]) -> None:
+        """Create what is missing, in one transaction."""
+        from holdall.sql import schema  # noqa: PLC0415 - SQLAlchemy is for schemas only
+        from holdall.stores.sqlite.schema import SCHEMA  # noqa: PLC0415
+
+        _, tables = schema.build(models, SCHEMA)
+        for info in tables:
+            self._tables[info.name] = info
+        await self.engine.write(_define, schema.create_statements(tables, models, SCHEMA), groupable=False)
+
+    async def drop(self, models: Sequence[ModelInfo]) -> None:
+        """Drop the tables."""
+        from holdall.sql import schema  # noqa: PLC0415
+        from holdall.stores.sqlite.schema import SCHEMA  # noqa: PLC0415
+
+        _, tables = schema.build(models, SCHEMA)
+        await self.engine.write(_define, schema.drop_statements(tables, models, SCHEMA), groupable=False)
+
+
+def _define(connection: execution.Connection, statements: list[str]) -> None:
+    for statement in statements:
+        connection.execute(statement)
+
+
+async def reading_first(read: Callable[[], Any], write: Callable[[], Any], operation: op.Raw) -> Any:
+    """Run raw SQL as a read; when it turns out to write, as a write."""
+    if operation.mode == "fetch":
+        try:
+            return await read()
+        except TypeError as exc:
+            raise _unbindable(operation) from exc
+        except BackendError as exc:
+            if exc.__cause__ is None or error_name(exc.__cause__) != "SQLITE_READONLY":
+                raise
+    try:
+        return await write()
+    except TypeError as exc:
+        raise _unbindable(operation) from exc
+
+
+def _unbindable(operation: op.Raw) -> HoldallError:
+    given = list(operation.parameters.items()) or [pair for item in operation.many for pair in item.items()]
+    shown = ", ".join(f":{name} ({type(value).__name__})" for name, value in given)
+    return ValidationError(f"sqlite cannot bind one of {shown}; pass a Decimal as the number that its column holds, and documents as JSON text")
+
+
+def _written(operation: Any, cause: BaseException | None) -> dict[str, Any]:
+    info: ModelInfo = operation.info
+    row = getattr(cause, "holdall_row", None) or getattr(operation, "row", None)
+    pairs: list[tuple[FieldSpec, Any]] = []
+    if row is not None:
+        pairs = [(spec, row[spec.position]) for spec in info.fields]
+    elif isinstance(operation, op.Update):
+        pairs = list(zip(operation.fields, operation.values, strict=True))
+    return {spec.name: spec.python(value) for spec, value in pairs}
+
+

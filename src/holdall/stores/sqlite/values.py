@@ -1,0 +1,166 @@
+"""How SQLite keeps each kind of value: the column's type, and the conversions both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+from uuid import UUID, SafeUUID
+
+from holdall.record.decoder import Expression
+from holdall.record.metadata import FieldSpec
+from holdall.record.types import FieldType, Kind
+
+INTEGER_DIGITS = 18
+_MICROSECOND = timedelta(microseconds=1)
+
+TYPES: Mapping[Kind, str] = {
+    Kind.BOOL: "INTEGER",
+    Kind.INT: "INTEGER",
+    Kind.FLOAT: "REAL",
+    Kind.STR: "TEXT",
+    Kind.BYTES: "BLOB",
+    Kind.UUID: "BLOB",
+    Kind.DATE: "TEXT",
+    Kind.DATETIME: "TEXT",
+    Kind.TIME: "TEXT",
+    Kind.TIMEDELTA: "INTEGER",
+    Kind.DOCUMENT: "TEXT",
+}
+
+
+def column_type(kind: FieldType) -> str:
+    """Return the type of a column of a STRICT table."""
+    if kind.kind is Kind.DECIMAL:
+        return "INTEGER" if kind.digits <= INTEGER_DIGITS else "TEXT"
+    return TYPES[kind.kind]
+
+
+# -- UUID as 16 bytes --------------------------------------------------------------------------------------------------------------------
+
+_new_uuid = object.__new__
+# UUID's constructor checks what is known here, and takes three times as long; its slots are part of its pickle format.
+_set_int = UUID.__dict__["int"].__set__
+_set_is_safe = UUID.__dict__["is_safe"].__set__
+_from_bytes = int.from_bytes
+_UNKNOWN = SafeUUID.unknown
+
+
+def uuid_from_bytes(value: bytes) -> UUID:
+    """Return the UUID of 16 bytes."""
+    if len(value) != 16:
+        msg = f"{value!r} is not the 16 bytes of a UUID"
+        raise ValueError(msg)
+    made = _new_uuid(UUID)
+    _set_int(made, _from_bytes(value))
+    _set_is_safe(made, _UNKNOWN)
+    return made
+
+
+# -- Decimal as a scaled integer, or as a text that sorts as the numbers do -----------------------------------------------------------------
+
+
+def units_of(value: Decimal, places: int) -> int:
+    """Return how many units of the last place a number is, exactly: ``Decimal.scaleb`` would round to the context's precision."""
+    sign, digits, exponent = value.as_tuple()
+    assert isinstance(exponent, int)
+    shift = exponent + places
+    number = int("".join(map(str, digits)))
+    # What is cut off are zeros: a plain value has no more places than its field.
+    number = number * 10**shift if shift >= 0 else number // 10**-shift
+    return -number if sign else number
+
+
+def text_of(units: int, digits: int) -> str:
+    """Return a text of ``digits + 1`` characters that sorts as the numbers do: ``1`` and the units, or ``0`` and their complement if negative.
+
+    Raises:
+        OverflowError: there are more digits.
+    """
+    if abs(units) >= 10**digits:
+        msg = "the number has too many digits"
+        raise OverflowError(msg)
+    return f"1{units:0{digits}d}" if units >= 0 else f"0{10**digits - 1 + units:0{digits}d}"
+
+
+def units_of_text(text: str, digits: int) -> int:
+    """Return the units of such a text."""
+    return int(text[1:]) if text[0] == "1" else int(text[1:]) - (10**digits - 1)
+
+
+def decimal_of_text(text: str, digits: int, places: int) -> Decimal:
+    """Return the number of such a text."""
+    units = units_of_text(text, digits)
+    return Decimal((int(units < 0), tuple(map(int, str(abs(units)))), -places))
+
+
+def _decimal_encoder(kind: FieldType) -> Callable[[Decimal], Any]:
+    digits, places = kind.digits, kind.places
+    if digits <= INTEGER_DIGITS:
+        return lambda value: units_of(value, places)
+    return lambda value: text_of(units_of(value, places), digits)
+
+
+def _decimal_expression(kind: FieldType) -> Expression:
+    if kind.digits <= INTEGER_DIGITS:
+        # At most 18 digits, so that the multiplication is exact in any context with the default precision of 28.
+        return Expression("{decimal}({v}) * {unit}", {"decimal": Decimal, "unit": Decimal((0, (1,), -kind.places))})
+    return Expression("{read}({v}, {digits}, {places})", {"read": decimal_of_text, "digits": kind.digits, "places": kind.places})
+
+
+# -- tables --------------------------------------------------------------------------------------------------------------------------------
+
+
+def _datetime_text(value: datetime) -> str:
+    return value.isoformat("T", "microseconds")
+
+
+_ENCODERS: Mapping[Kind, Callable[[Any], Any]] = {
+    Kind.BOOL: int,
+    Kind.UUID: lambda value: value.bytes,
+    Kind.DATE: date.isoformat,
+    Kind.DATETIME: _datetime_text,
+    Kind.TIME: lambda value: value.isoformat("microseconds"),
+    Kind.TIMEDELTA: lambda value: value // _MICROSECOND,
+}
+_EXPRESSIONS: Mapping[Kind, Expression] = {
+    Kind.BOOL: Expression("({v} == 1)"),
+    Kind.UUID: Expression("{read}({v})", {"read": uuid_from_bytes}),
+    Kind.DATE: Expression("{read}({v})", {"read": date.fromisoformat}),
+    Kind.DATETIME: Expression("{read}({v})", {"read": datetime.fromisoformat}),
+    Kind.TIME: Expression("{read}({v})", {"read": time.fromisoformat}),
+    Kind.TIMEDELTA: Expression("{delta}(microseconds={v})", {"delta": timedelta}),
+}
+
+
+def encoder(spec: FieldSpec) -> Callable[[Any], Any] | None:
+    """Return the function from plain to native values; None where they are the same."""
+    return _decimal_encoder(spec.type) if spec.type.kind is Kind.DECIMAL else _ENCODERS.get(spec.type.kind)
+
+
+def decode(spec: FieldSpec) -> Expression | None:
+    """Return what makes a column's value plain; None where it is already."""
+    return _decimal_expression(spec.type) if spec.type.kind is Kind.DECIMAL else _EXPRESSIONS.get(spec.type.kind)
+
+
+def native(value: Any) -> Any:
+    """Return the native value of a parameter of raw SQL, by its Python type.
+
+    Raises:
+        TypeError: it has none, such as a Decimal, whose form depends on the column.
+    """
+    if value is None or isinstance(value, int | float | str | bytes):
+        return value
+    for kind, python in ((Kind.UUID, UUID), (Kind.DATETIME, datetime), (Kind.DATE, date), (Kind.TIME, time), (Kind.TIMEDELTA, timedelta)):
+        if isinstance(value, python):
+            return _ENCODERS[kind](value)
+    raise TypeError
+
+
+def decoded_upsert(operation: Any, row: Any) -> list[Any]:
+    """Return the plain values of what an upsert returned: times and versions."""
+    found: list[Any] = []
+    for spec, value in zip(operation.returning, row, strict=False):
+        found.append(datetime.fromisoformat(value) if spec.type.kind is Kind.DATETIME and value is not None else value)
+    return found
