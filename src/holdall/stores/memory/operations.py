@@ -71,7 +71,8 @@ def _insert_row(table: Table, row: Row) -> tuple[Row, Any]:
     row, generated = _generated(table, row)
     _checked(table.info, row)
     if table.key_of(row) in table.rows:
-        raise DuplicateKeyError(table.info.label, [spec.name for spec in table.info.key], [spec.python(row[spec.position]) for spec in table.info.key])
+        key = table.info.key
+        raise DuplicateKeyError(table.info.label, [spec.name for spec in key], [spec.python(row[spec.position]) for spec in key])
     table.put(row)
     return row, generated
 
@@ -126,7 +127,8 @@ def _changed(tables: Tables, info: ModelInfo, before: Row, values: Mapping[Field
 def _update(tables: Tables, operation: op.Update) -> bool:
     info = operation.info
     before = tables.table(info).rows.get(operation.key)
-    if before is None or (operation.version is not None and info.version is not None and before[info.version.position] != operation.version):
+    version = operation.version
+    if before is None or (version is not None and info.version is not None and before[info.version.position] != version):
         return False
     _changed(tables, info, before, dict(zip(operation.fields, operation.values, strict=True)))
     return True
