@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar, TypeVarTuple
 from holdall import ambient
 from holdall.capabilities import Capability
 from holdall.data_access import DataAccess, Decoders
-from holdall.errors import ConfigurationError, HoldallError, PoolClosed, is_retryable
+from holdall.errors import ConfigurationError, HoldallError, LimitExceeded, PoolClosed, is_retryable
 from holdall.query.operations import Operation
 from holdall.query.planner import model_needs
 from holdall.raw_access import RawAccess
@@ -134,22 +134,16 @@ class Backend(DataAccess):
     async def initialize(self, *models: type[Record]) -> None:
         """Create the tables, indexes and constraints that are missing; never drop or alter any. Safe to run twice, and by many at once.
 
+        Models that these refer to come with them.
+
         Raises:
             UnsupportedOperation: the store cannot keep what a model asks for, such as unique fields.
-            ConfigurationError: a model cannot be stored, or refers to one that is not among ``models`` and was not initialised before.
+            ConfigurationError: a model cannot be stored, two have the same stored name, or they refer to each other in a circle.
+            LimitExceeded: a stored name is too long.
         """
         self._check_open()
-        infos = _in_order([model_info(model) for model in models])
-        for info in infos:
-            missing = model_needs(info) - self._store.capabilities
-            if missing:
-                raise refuse(self._store, info.label, "the model", missing)
-        names: dict[str, ModelInfo] = {}
-        for info in infos:
-            other = names.setdefault(info.name, info)
-            if other is not info:
-                msg = f"{other.label} and {info.label} have the same stored name {info.name!r}; set Meta.name of one"
-                raise ConfigurationError(msg)
+        infos = _with_referenced([model_info(model) for model in models])
+        check_models(self._store, infos)
         await self._store.prepare(infos)
 
     async def drop(self, *models: type[Record]) -> None:
@@ -283,20 +277,49 @@ def _session_needs(options: BeginOptions) -> frozenset[Capability]:
     return wanted | more
 
 
-def _in_order(infos: list[ModelInfo]) -> list[ModelInfo]:
-    """Return the models so that what is referred to comes before what refers; models that refer to each other stay as they are."""
+def _with_referenced(infos: list[ModelInfo]) -> list[ModelInfo]:
+    """Return the models and those that they refer to, which come first.
+
+    Raises:
+        ConfigurationError: they refer to each other in a circle.
+    """
     found: dict[ModelInfo, None] = {}
-    visiting: set[ModelInfo] = set()
+    path: list[ModelInfo] = []
 
     def visit(info: ModelInfo) -> None:
-        if info in found or info in visiting:
+        if info in path:
+            names = " → ".join(other.label for other in (*path[path.index(info) :], info))
+            raise ConfigurationError(f"the models refer to each other in a circle ({names}); declare one of the references with enforce=False")
+        if info in found:
             return
-        visiting.add(info)
-        for _, target in info.references:
-            if target in infos:
+        path.append(info)
+        for spec, target in info.references:
+            if target is not info and spec.reference is not None and spec.reference.enforce:
                 visit(target)
+        path.pop()
         found[info] = None
 
     for info in infos:
         visit(info)
     return list(found)
+
+
+def _in_order(infos: list[ModelInfo]) -> list[ModelInfo]:
+    """Return the models so that what is referred to comes before what refers."""
+    return [info for info in _with_referenced(infos) if info in infos]
+
+
+def check_models(store: Store, infos: list[ModelInfo]) -> None:
+    """Refuse models that the store cannot keep, before any I/O."""
+    names: dict[str, ModelInfo] = {}
+    for info in infos:
+        missing = model_needs(info) - store.capabilities
+        if missing:
+            raise refuse(store, info.label, "the model", missing)
+        other = names.setdefault(info.name, info)
+        if other is not info:
+            raise ConfigurationError(f"{other.label} and {info.label} have the same stored name {info.name!r}; set Meta.name of one")
+        limit = store.limits.name_bytes
+        for name in (info.name, *(spec.stored_name for spec in info.fields)):
+            if limit is not None and len(name.encode()) > limit:
+                raise LimitExceeded(f"{info.label}: the stored name {name!r} in bytes", limit=limit, value=len(name.encode()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,12 @@ if TYPE_CHECKING:
     from holdall.record.record import Record
 
 META_OPTIONS = ("name", "indexes", "order_by", "backend")
-_BOUNDS = {annotated_types.Ge: (">=", "ge"), annotated_types.Gt: (">", "gt"), annotated_types.Le: ("<=", "le"), annotated_types.Lt: ("<", "lt")}
+_BOUNDS = {
+    annotated_types.Ge: (">=", "ge"),
+    annotated_types.Gt: (">", "gt"),
+    annotated_types.Le: ("<=", "le"),
+    annotated_types.Lt: ("<", "lt"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +42,10 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A rule of a field that stores can check too: ``operator`` is one of ``>= > <= <`` (of the value) or ``max_length min_length`` (of the text)."""
+    """A rule of a field that stores can check too.
+
+    ``operator`` is one of ``>= > <= <`` (of the value) or ``max_length min_length`` (of the text).
+    """
 
     operator: str
     value: Any
@@ -116,12 +124,18 @@ class ModelInfo:
     uniques: tuple[tuple[FieldSpec, ...], ...]
     order_by: tuple[str, ...]
     backend: str | None
-    by_name: Mapping[str, FieldSpec] = field(default_factory=dict)
+    by_name: Mapping[str, FieldSpec]
 
     @cached_property
     def references(self) -> tuple[tuple[FieldSpec, ModelInfo], ...]:
         """The fields that hold keys of other models, with these models; names are resolved here, on first use."""
-        return tuple((spec, model_info(self._target(spec))) for spec in self.fields if spec.reference is not None)
+        found = tuple((spec, model_info(self._target(spec))) for spec in self.fields if spec.reference is not None)
+        for spec, target in found:
+            key = target.key[0].type
+            if len(target.key) > 1 or key.kind is not spec.type.kind or key.places != spec.type.places:
+                wanted = ", ".join(str(part.type) for part in target.key)
+                raise ConfigurationError(f"{self.label}.{spec.name} is {spec.type} and cannot hold the key of {target.label}, which is {wanted}")
+        return found
 
     def _target(self, spec: FieldSpec) -> type[Record]:
         assert spec.reference is not None
@@ -132,7 +146,8 @@ class ModelInfo:
             return self.model
         found = [model for model in _known_models(self.model) if model.__name__ == target]
         if len(found) != 1:
-            msg = f"{self.label}.{spec.name} references {target!r}, which names {'no model' if not found else 'several models'}; pass the class"
+            what = "several models" if found else "no model"
+            msg = f"{self.label}.{spec.name} references {target!r}, which names {what}; pass the class"
             raise ConfigurationError(msg)
         return found[0]
 
@@ -155,11 +170,10 @@ class ModelInfo:
             QueryError: the key is not of the model's type.
             ValidationError: no store may keep the value.
         """
-        if len(self.key) == 1:
-            parts: tuple[Any, ...] = (key,)
-        elif isinstance(key, tuple) and len(key) == len(self.key):
-            parts = key
-        else:
+        parts: tuple[Any, ...] = (key,)
+        if len(self.key) != 1:
+            parts = key if isinstance(key, tuple) else ()
+        if len(parts) != len(self.key):
             msg = f"the key of {self.label} is a tuple ({', '.join(spec.name for spec in self.key)}), not {key!r}"
             raise QueryError(msg)
         try:
@@ -206,7 +220,7 @@ def model_info(model: type[Record]) -> ModelInfo:
         with _lock:
             info = model.__dict__.get("__holdall_info__") or _build(model)
             type.__setattr__(model, "__holdall_info__", info)
-    return info  # type: ignore[no-any-return]
+    return info
 
 
 def _build(model: type[Record]) -> ModelInfo:
@@ -232,7 +246,7 @@ def _build(model: type[Record]) -> ModelInfo:
         by_name=by_name,
     )
     _check(info)
-    uniques = [(spec,) for spec in fields if spec.storage.unique]
+    uniques: list[tuple[FieldSpec, ...]] = [(spec,) for spec in fields if spec.storage.unique]
     uniques += [tuple(by_name[name.removeprefix("-")] for name in index.fields) for index in info.indexes if index.unique]
     object.__setattr__(info, "uniques", tuple(uniques))
     return info

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.schema import CreateIndex, CreateTable, DropTable
 
 from holdall.record.metadata import FieldSpec, ModelInfo
-from holdall.sql.naming import constraint_name, quote
+from holdall.sql.naming import constraint_name, index_name, quote
 
 _ON_DELETE = {"restrict": None, "cascade": "CASCADE", "set_null": "SET NULL"}
 
@@ -137,5 +137,5 @@ def _index(info: ModelInfo, table: sa.Table, index: Any, dialect: SchemaDialect)
             # Queries order None last, also descending.
             term = term.nulls_last() if spec.nullable and dialect.nulls_last_in_index else term
         terms.append(term)
-    name = index.name or constraint_name("uq" if index.unique else "ix", info, specs)
+    name = index_name(info, index)
     sa.Index(_quoted(name), *terms, unique=index.unique)
