@@ -9,7 +9,7 @@ from holdall.backend import Backend
 from holdall.data_access import DataAccess
 from holdall.opening import get_backend
 from holdall.query.builder import QueryBuilder
-from holdall.query.expressions import Column, Condition
+from holdall.query.expressions import Column, Condition, Order
 from holdall.query.stream import Stream
 from holdall.record.metadata import model_info
 from holdall.record.record import Record
@@ -43,15 +43,15 @@ class Manager(Generic[M]):
         """Return all records."""
         return self.query().__await__()
 
-    def filter(self, *conditions: Condition | bool, **lookups: object) -> QueryBuilder[M]:
+    def filter(self, *conditions: Condition, **lookups: object) -> QueryBuilder[M]:
         """Return a query of what matches."""
         return self.query().filter(*conditions, **lookups)
 
-    def exclude(self, *conditions: Condition | bool, **lookups: object) -> QueryBuilder[M]:
+    def exclude(self, *conditions: Condition, **lookups: object) -> QueryBuilder[M]:
         """Return a query of what does not match."""
         return self.query().exclude(*conditions, **lookups)
 
-    def order_by(self, *terms: Any) -> QueryBuilder[M]:
+    def order_by(self, *terms: str | Order | Column[Any]) -> QueryBuilder[M]:
         """Return a query with an order."""
         return self.query().order_by(*terms)
 
@@ -112,8 +112,8 @@ class _Objects:
 class Model(Record):
     """A pydantic model that can be stored.
 
-    Declare fields with ``Field``, at least one with ``primary_key=True``, and options in ``class Meta``. The class itself knows no database: pass it to
-    a backend, or bind it by ``holdall.configure`` for ``Model.objects``, ``save()``, ``delete()`` and ``refresh()``.
+    Declare fields with ``Field``, at least one with ``primary_key=True``, and options in ``class Meta``. The class itself knows no database:
+    pass it to a backend, or bind it by ``holdall.configure`` for ``Model.objects``, ``save()``, ``delete()`` and ``refresh()``.
     """
 
     objects: ClassVar[_Objects] = _Objects()

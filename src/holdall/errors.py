@@ -168,7 +168,8 @@ class ForeignKeyError(HoldallError):
     def __init__(self, model: str, fields: Sequence[str] = (), detail: str | None = None) -> None:
         self.model = model
         self.fields = tuple(fields)
-        super().__init__(f"{'.'.join((model, *self.fields[:1]))}: {detail or 'the reference points to no record, or the record is still referred to'}")
+        place = ".".join((model, *self.fields[:1]))
+        super().__init__(f"{place}: {detail or 'the reference points to no record, or the record is still referred to'}")
 
 
 class ConflictError(HoldallError):
@@ -246,8 +247,8 @@ class PoolTimeout(HoldallError, TimeoutError):
     def __init__(self, timeout: float, holders: Iterable[str] = ()) -> None:
         self.timeout = timeout
         self.holders = tuple(holders)
-        held = "".join(f"\n  {line}" for line in self.holders)
-        super().__init__(f"no connection came free within {timeout:g} s; raise pool_max_size or hold sessions shorter; held by:{held or ' nobody'}")
+        held = "".join(f"\n  {line}" for line in self.holders) or " nobody"
+        super().__init__(f"no connection came free within {timeout:g} s; raise pool_max_size or hold sessions shorter; held by:{held}")
 
 
 class PoolClosed(HoldallError):
@@ -259,7 +260,8 @@ class StatementTimeout(HoldallError, TimeoutError):
 
     def __init__(self, timeout: float | None = None) -> None:
         self.timeout = timeout
-        super().__init__("the statement ran into its timeout" if timeout is None else f"the statement ran longer than its timeout of {timeout:g} s")
+        what = "ran into its timeout" if timeout is None else f"ran longer than its timeout of {timeout:g} s"
+        super().__init__(f"the statement {what}")
 
 
 class ConnectionLost(HoldallError, ConnectionError):

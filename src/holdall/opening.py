@@ -12,7 +12,7 @@ from holdall.settings import find_store
 _named: dict[str, Backend] = {}
 
 
-def open(url: str, **options: Any) -> Backend:  # noqa: A001  - the name users know from files
+def open(url: str, **options: Any) -> Backend:
     """Return the backend of a URL. No I/O: it connects when it is entered, opened or first used.
 
     Args:

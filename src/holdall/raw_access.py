@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from holdall.errors import QueryError
 from holdall.query.operations import Operation, Raw
-from holdall.record.decoder import shape_fields
+from holdall.record.decoder import Decoder, shape_fields
 from holdall.record.metadata import ModelInfo, model_info
 from holdall.record.record import Record
 
@@ -21,7 +21,7 @@ class RawAccess:
         """Carry out an operation."""
         raise NotImplementedError
 
-    def decoder(self, info: ModelInfo, names: tuple[str, ...] | None = None, shape: Any = None) -> Any:
+    def decoder(self, info: ModelInfo, names: tuple[str, ...] | None = None, shape: Any = None) -> Decoder:
         """Return what turns rows into objects."""
         raise NotImplementedError
 
@@ -49,7 +49,7 @@ class RawAccess:
             QueryError: the rows lack a column.
         """
         columns, rows = await self._raw(sql, parameters)
-        if isinstance(shape, type) and issubclass(shape, Record):
+        if _is_model(shape):
             info = model_info(shape)
             take = _positions([spec.stored_name for spec in info.fields], columns, shape)
             found: list[V] = self.decoder(info).many([tuple([row[position] for position in take]) for row in rows])
@@ -58,9 +58,10 @@ class RawAccess:
         take = _positions(names, columns, shape)
         return [shape(**dict(zip(names, [row[position] for position in take], strict=True))) for row in rows]
 
-    async def execute(self, sql: Any, /, **parameters: Any) -> Any:
+    async def execute(self, sql: str, /, **parameters: Any) -> int:
         """Run a statement; return how many rows it affected."""
-        return await self.run_operation(Raw("execute", _text(sql), parameters))
+        affected: int = await self.run_operation(Raw("execute", _text(sql), parameters))
+        return affected
 
     async def execute_many(self, sql: str, /, items: Iterable[Mapping[str, Any]]) -> int:
         """Run a statement once per item, all or nothing; return how many rows it affected in all."""
@@ -71,6 +72,10 @@ class RawAccess:
     async def _raw(self, sql: str, parameters: Mapping[str, Any]) -> tuple[list[str], list[Any]]:
         found: tuple[list[str], list[Any]] = await self.run_operation(Raw("fetch", _text(sql), parameters))
         return found
+
+
+def _is_model(shape: object) -> TypeGuard[type[Record]]:
+    return isinstance(shape, type) and issubclass(shape, Record)
 
 
 def _text(sql: object) -> str:

@@ -193,7 +193,7 @@ class Sessions:
     def _entry(self) -> tuple[ambient.Entry, Session]:
         entry = ambient.find(self._backend)
         if entry is None:
-            msg = "this task has no session on this backend; open one by 'async with backend.session()', or adopt one by 'with session.use():'"
+            msg = "this task has no session on this backend; open one by 'async with backend.session()', or adopt one by sessions.store(…)"
             raise SessionNotFound(msg)
         assert isinstance(entry.session, Session)
         return entry, entry.session

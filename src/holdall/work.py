@@ -16,7 +16,7 @@ from holdall.record.record import Record, set_state
 from holdall.record.state import State
 from holdall.store import Transaction
 
-Callback = Callable[[], Awaitable[None] | None]
+Callback = Callable[[], object]  # a plain function, or one that returns an awaitable
 
 
 class Work:
@@ -167,7 +167,7 @@ class Work:
         except HoldallError:
             if error is None:
                 raise
-            # The block's own exception is what matters. That the rollback failed means that the connection is gone, and the transaction too.
+            # The block's own exception is what matters. A rollback fails when the connection is gone, and the transaction with it.
         finally:
             self._closed = True
 

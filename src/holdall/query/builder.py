@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, Self, TypeVar, cast
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from holdall.errors import CorruptRecordError, MultipleResultsError, NotFoundError, QueryError, ValidationError
 from holdall.query import cursors
-from holdall.query.expressions import Condition, Order
+from holdall.query.expressions import Column, Condition, Order
 from holdall.query.operations import Count, DeleteWhere, Exists, Lock, Operation, Select, UpdateWhere
 from holdall.query.planner import is_empty
 from holdall.query.predicates import TRUE, And, Leaf, Not, OrderTerm, Predicate
@@ -113,7 +113,7 @@ class QueryBuilder(Generic[T_co]):
 
     # -- describing ------------------------------------------------------------------------------------------------------------------
 
-    def filter(self, *conditions: Condition | bool, **lookups: object) -> Self:
+    def filter(self, *conditions: Condition, **lookups: object) -> Self:
         """Keep what matches all conditions and lookups, besides those before.
 
         Raises:
@@ -122,7 +122,7 @@ class QueryBuilder(Generic[T_co]):
         """
         return self._and(resolve_all(self._info, conditions, lookups))
 
-    def exclude(self, *conditions: Condition | bool, **lookups: object) -> Self:
+    def exclude(self, *conditions: Condition, **lookups: object) -> Self:
         """Keep what does not match them all: the exact complement of ``filter`` with the same arguments."""
         return self._and(Not(resolve_all(self._info, conditions, lookups)))
 
@@ -132,7 +132,7 @@ class QueryBuilder(Generic[T_co]):
             return self._with(_predicate=predicate)
         return self._with(_predicate=And((*before.items, predicate) if isinstance(before, And) else (before, predicate)))
 
-    def order_by(self, *terms: str | Order | Any) -> Self:
+    def order_by(self, *terms: str | Order | Column[Any]) -> Self:
         """Order by names (``-name`` descends) or ``col(…).asc()`` and ``desc()``; replaces the order before. None comes last."""
         return self._with(_order=resolve_order(self._info, terms))
 
@@ -184,7 +184,7 @@ class QueryBuilder(Generic[T_co]):
     async def all(self, *, strict: bool = False) -> list[T_co]:
         """Return what matches. ``strict`` validates every object again and raises ``CorruptRecordError``."""
         operation = self._select()
-        found = [] if is_empty(operation) else await self._runner.run_operation(operation)
+        found: list[T_co] = [] if is_empty(operation) else await self._runner.run_operation(operation)
         return _validated(self._info, found) if strict and self._shape is None else found
 
     async def first(self) -> T_co | None:
@@ -239,7 +239,10 @@ class QueryBuilder(Generic[T_co]):
         return False if is_empty(operation) else cast("bool", await self._runner.run_operation(operation))
 
     async def update(self, **values: object) -> int:
-        """Change all that match, in one statement; return how many. Values may be ``F`` expressions. Counts up versions and sets ``auto_now`` fields."""
+        """Change all that match, in one statement; return how many.
+
+        Values may be ``F`` expressions. Versions are counted up, and ``auto_now`` fields set.
+        """
         self._refuse_window("update()")
         operation = UpdateWhere(self._info, self._predicate, stamped(self._info, resolve_assignments(self._info, values)))
         return 0 if is_empty(operation) else cast("int", await self._runner.run_operation(operation))
@@ -353,7 +356,7 @@ class Placed:
     def __init__(self, shape: Any, names: tuple[str, ...], order: tuple[OrderTerm, ...]) -> None:
         self._key = (shape, names, tuple(term.field.name for term in order))
         # A pydantic model's constructor would validate; loading does not.
-        self._shape = shape.model_construct if isinstance(shape, type) and issubclass(shape, BaseModel) else shape
+        self._make: Callable[..., Any] = shape.model_construct if isinstance(shape, type) and issubclass(shape, BaseModel) else shape
         self._names = names
         self._order = order
 
@@ -368,7 +371,7 @@ class Placed:
     def __call__(self, **values: Any) -> tuple[Any, tuple[Any, ...]]:
         """Return (the object, its place)."""
         place = tuple(_plain(term, values[term.field.name]) for term in self._order)
-        return self._shape(**{name: values[name] for name in self._names}), place
+        return self._make(**{name: values[name] for name in self._names}), place
 
 
 def _plain(term: OrderTerm, value: Any) -> Any:
@@ -395,7 +398,7 @@ def describe(predicate: Predicate) -> Any:
     return (type(predicate).__name__, *(describe(item) for item in items))
 
 
-def _validated(info: ModelInfo, found: list[Any]) -> list[Any]:
+def _validated(info: ModelInfo, found: list[V]) -> list[V]:
     for item in found:
         validate_again(info, item)
     return found

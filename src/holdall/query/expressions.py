@@ -19,15 +19,15 @@ class Condition:
     __slots__ = ()
 
     def __and__(self, other: Condition) -> Condition:
-        """Both hold."""
+        """Require both."""
         return _combine("and", self, other)
 
     def __or__(self, other: Condition) -> Condition:
-        """At least one holds."""
+        """Require at least one."""
         return _combine("or", self, other)
 
     def __invert__(self) -> Condition:
-        """The condition does not hold."""
+        """Negate the condition."""
         return Negation(self)
 
     def __bool__(self) -> bool:
@@ -120,34 +120,34 @@ class Column(Generic[T]):
         raise TypeError(msg)
 
     def __eq__(self, other: object) -> Condition:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Equal; with None: is None."""
+        """Match equal values; with None: None."""
         return Comparison(self, "eq", other)
 
     def __ne__(self, other: object) -> Condition:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
-        """The exact complement of equal."""
+        """Match exactly what is not equal, None included."""
         return Comparison(self, "ne", other)
 
     __hash__ = object.__hash__
 
     def __gt__(self, other: T) -> Condition:
-        """Greater; false for None."""
+        """Match greater values, never None."""
         return Comparison(self, "gt", other)
 
     def __ge__(self, other: T) -> Condition:
-        """Greater or equal; false for None."""
+        """Match greater or equal values, never None."""
         return Comparison(self, "gte", other)
 
     def __lt__(self, other: T) -> Condition:
-        """Less; false for None."""
+        """Match lesser values, never None."""
         return Comparison(self, "lt", other)
 
     def __le__(self, other: T) -> Condition:
-        """Less or equal; false for None."""
+        """Match lesser or equal values, never None."""
         return Comparison(self, "lte", other)
 
     def __getitem__(self, key: str | int) -> Column[Any]:
         """Reach into a document: a key of a dict, a member of a nested model, or an index of a list."""
-        if not isinstance(key, str | int) or isinstance(key, bool) or (isinstance(key, int) and key < 0):
+        if not _is_step(key):
             msg = f"{self!r}[{key!r}]: a path goes by str keys, or by indexes from 0"
             raise QueryError(msg)
         return Column(self.model, self.name, (*self.path, key))
@@ -158,71 +158,71 @@ class Column(Generic[T]):
         raise TypeError(msg)
 
     def in_(self, values: Iterable[T]) -> Condition:
-        """One of the values; None may be among them."""
+        """Match any of the values; None may be among them."""
         return Comparison(self, "in", values)
 
     def not_in(self, values: Iterable[T]) -> Condition:
-        """None of the values."""
+        """Match exactly what ``in_`` does not."""
         return Comparison(self, "not_in", values)
 
     def between(self, low: T, high: T) -> Condition:
-        """From low to high, both included."""
+        """Match from low to high, both included."""
         return Comparison(self, "between", (low, high))
 
     def is_null(self, value: bool = True) -> Condition:  # noqa: FBT001, FBT002
-        """Is None; ``is_null(False)``: is not."""
+        """Match None; ``is_null(False)``: anything else."""
         return Comparison(self, "is_null", value)
 
     def contains(self, text: str) -> Condition:
-        """The text is a substring, taken literally."""
+        """Match where the text is a part, taken literally."""
         return Comparison(self, "contains", text)
 
     def icontains(self, text: str) -> Condition:
-        """As ``contains``, after ``str.casefold`` of both."""
+        """Match as ``contains``, after ``str.casefold`` of both."""
         return Comparison(self, "icontains", text)
 
     def startswith(self, text: str) -> Condition:
-        """Begins with the text, taken literally."""
+        """Match what begins with the text, taken literally."""
         return Comparison(self, "startswith", text)
 
     def istartswith(self, text: str) -> Condition:
-        """As ``startswith``, after ``str.casefold`` of both."""
+        """Match as ``startswith``, after ``str.casefold`` of both."""
         return Comparison(self, "istartswith", text)
 
     def endswith(self, text: str) -> Condition:
-        """Ends with the text, taken literally."""
+        """Match what ends with the text, taken literally."""
         return Comparison(self, "endswith", text)
 
     def iendswith(self, text: str) -> Condition:
-        """As ``endswith``, after ``str.casefold`` of both."""
+        """Match as ``endswith``, after ``str.casefold`` of both."""
         return Comparison(self, "iendswith", text)
 
     def iexact(self, text: str) -> Condition:
-        """Equal after ``str.casefold`` of both."""
+        """Match equal texts, after ``str.casefold`` of both."""
         return Comparison(self, "iexact", text)
 
     def has(self: Column[list[V]] | Column[list[V] | None], item: V) -> Condition:
-        """The list has the item."""
+        """Match lists that have the item."""
         return Comparison(cast("Column[Any]", self), "has", item)
 
     def has_any(self: Column[list[V]] | Column[list[V] | None], items: Iterable[V]) -> Condition:
-        """The list has at least one of the items."""
+        """Match lists that have at least one of the items."""
         return Comparison(cast("Column[Any]", self), "has_any", items)
 
     def has_all(self: Column[list[V]] | Column[list[V] | None], items: Iterable[V]) -> Condition:
-        """The list has all of the items."""
+        """Match lists that have all of the items."""
         return Comparison(cast("Column[Any]", self), "has_all", items)
 
     def year(self: Column[Any] | Column[date], value: int) -> Condition:
-        """In this year, of UTC."""
+        """Match this year, in UTC."""
         return Comparison(cast("Column[Any]", self), "year", value)
 
     def month(self: Column[Any] | Column[date], value: int) -> Condition:
-        """In this month (1 to 12) of any year, of UTC."""
+        """Match this month (1 to 12) of any year, in UTC."""
         return Comparison(cast("Column[Any]", self), "month", value)
 
     def day(self: Column[Any] | Column[date], value: int) -> Condition:
-        """On this day (1 to 31) of any month, of UTC."""
+        """Match this day (1 to 31) of any month, in UTC."""
         return Comparison(cast("Column[Any]", self), "day", value)
 
     def asc(self, *, nulls: Nulls = "last") -> Order:
@@ -232,6 +232,10 @@ class Column(Generic[T]):
     def desc(self, *, nulls: Nulls = "last") -> Order:
         """Order descending, None last unless asked otherwise."""
         return Order(self, descending=True, nulls=nulls)
+
+
+def _is_step(key: object) -> bool:
+    return isinstance(key, str) or (isinstance(key, int) and not isinstance(key, bool) and key >= 0)
 
 
 def col(field: T, /) -> Column[T]:

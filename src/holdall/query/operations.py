@@ -158,9 +158,9 @@ class Raw(NamedTuple):
     many: Sequence[Mapping[str, Any]] = ()
 
 
-Operation = (
-    Fetch | FetchMany | Select | Count | Exists | Insert | InsertMany | InsertAbsent | Upsert | Update | UpdateWhere | Delete | DeleteMany | DeleteWhere | Raw
-)
+Read = Fetch | FetchMany | Select | Count | Exists
+Write = Insert | InsertMany | InsertAbsent | Upsert | Update | UpdateWhere | Delete | DeleteMany | DeleteWhere
+Operation = Read | Write | Raw
 
 # What an operation needs whatever it holds. What a predicate, an order or a lock needs on top is the planner's to say.
 NEEDS: Mapping[type[Any], frozenset[Capability]] = {

@@ -1,7 +1,7 @@
 """The planner: what an operation needs of a store, and the normal form in which stores compile conditions.
 
-Pure: it knows no store. The normal form has negation only at leaves, and says explicitly where None counts, so that SQL's third truth value never
-shows: positive leaves compile plainly, and ``x != 5`` becomes ``x <> 5 OR x IS NULL`` where x can be None.
+Pure: it knows no store. The normal form has negation only at leaves, and says explicitly where None counts, so that SQL's third truth value
+never shows: positive leaves compile plainly, and ``x != 5`` becomes ``x <> 5 OR x IS NULL`` where x can be None.
 """
 
 from __future__ import annotations
@@ -12,7 +12,20 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from holdall.capabilities import Capability
-from holdall.query.operations import NEEDS, Count, DeleteWhere, Exists, Fetch, Insert, InsertMany, Lock, Operation, Select, Update, UpdateWhere
+from holdall.query.operations import (
+    NEEDS,
+    Count,
+    DeleteWhere,
+    Exists,
+    Fetch,
+    Insert,
+    InsertMany,
+    Lock,
+    Operation,
+    Select,
+    Update,
+    UpdateWhere,
+)
 from holdall.query.predicates import FALSE, And, Arithmetic, Leaf, Not, Or, OrderTerm, Predicate
 from holdall.record.metadata import FieldSpec, ModelInfo
 from holdall.record.types import Kind
@@ -22,7 +35,8 @@ class Test(NamedTuple):
     """A leaf of the normal form.
 
     Attributes:
-        operator: ``eq lt lte gt gte in is_null contains icontains startswith istartswith endswith iendswith iexact has has_any has_all month day``;
+        operator: ``eq lt lte gt gte in is_null contains icontains startswith istartswith endswith iendswith iexact has has_any has_all month
+            day``;
             ``between`` and ``startswith`` remain inside documents only, elsewhere they have become ranges, as ``year`` has.
         negated: the complement. On plain fields and whole documents None never matches a negated test; where it should, ``is_null`` stands beside it.
             On paths into documents the complement is exact, with whatever is missing or of another type.
@@ -127,7 +141,7 @@ def _between(leaf: Leaf) -> Predicate:
 
 
 def _prefix(leaf: Leaf) -> Predicate:
-    """A prefix is a range, which an index serves."""
+    """Make a range, which an index serves, of a prefix."""
     if not leaf.value:
         return _not_null(leaf)
     low = leaf._replace(operator="gte")
@@ -147,19 +161,19 @@ def next_text(prefix: str) -> str | None:
     """Return the least text above every text that begins with the prefix, by code points; None when there is none."""
     while prefix:
         last = ord(prefix[-1])
-        if last < 0x10FFFF:  # noqa: PLR2004
+        if last < 0x10FFFF:
             # Surrogates are no characters, so that the one after U+D7FF is U+E000.
-            return prefix[:-1] + chr(0xE000 if last == 0xD7FF else last + 1)  # noqa: PLR2004
+            return prefix[:-1] + chr(0xE000 if last == 0xD7FF else last + 1)
         prefix = prefix[:-1]
     return None
 
 
 def _year(leaf: Leaf) -> Predicate:
     year = leaf.value
-    if not 1 <= year <= 9999:  # noqa: PLR2004
+    if not 1 <= year <= 9999:
         return FALSE
     low = leaf._replace(operator="gte", value=_first_of(year, leaf.field.type.kind))
-    return low if year == 9999 else And((low, leaf._replace(operator="lt", value=_first_of(year + 1, leaf.field.type.kind))))  # noqa: PLR2004
+    return low if year == 9999 else And((low, leaf._replace(operator="lt", value=_first_of(year + 1, leaf.field.type.kind))))
 
 
 def _first_of(year: int, kind: Kind) -> date:

@@ -13,8 +13,8 @@ class Leaf(NamedTuple):
 
     Attributes:
         field: what is compared. ``path``: where in the document, if it is one. ``type``: the type found there, None for untyped JSON.
-        operator: ``eq lt lte gt gte in between is_null contains icontains startswith istartswith endswith iendswith iexact has has_any has_all
-            year month day``.
+        operator: ``eq lt lte gt gte in between is_null contains icontains startswith istartswith endswith iendswith iexact has has_any
+            has_all year month day``.
         value: plain; inside documents, and for documents themselves, the canonical JSON text for ``eq in has has_any has_all``,
             else a number, bool or text. ``in`` and ``has_…`` take tuples, in which None stands for None.
     """

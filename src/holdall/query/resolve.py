@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from holdall.errors import QueryError, ValidationError
 from holdall.naming import near_miss
@@ -15,6 +15,7 @@ from holdall.record.metadata import FieldSpec, ModelInfo
 from holdall.record.types import FieldType, Kind
 from holdall.record.values import WrongTypeError, check_text, plain_scalar
 
+_NOT_VALUES: tuple[type[Any], ...] = (Column, F, Condition)
 _NUMBERS = (Kind.INT, Kind.FLOAT, Kind.DECIMAL)
 OPERATORS = (
     *("eq", "ne", "gt", "gte", "lt", "lte", "in", "not_in", "between", "is_null", "contains", "icontains", "startswith", "istartswith"),
@@ -86,7 +87,7 @@ def _lookup(info: ModelInfo, lookup: str, value: object) -> Predicate:
 
 def _comparison(info: ModelInfo, spec: FieldSpec, path: tuple[str | int, ...], operator: str, value: object) -> Predicate:
     place = f"{info.label}.{spec.name}" + "".join(f"[{part!r}]" for part in path)
-    if isinstance(value, Column | F | Condition):
+    if isinstance(value, _NOT_VALUES):
         msg = f"{place}: a filter compares with values, not with {type(value).__name__}"
         raise QueryError(msg)
     kind = _type_at(spec.type, path, place)
@@ -143,12 +144,12 @@ def _refuse(place: str, kind: object, operator: str) -> QueryError:
 def _items(value: Any) -> list[Any]:
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
         raise WrongTypeError
-    return list(value)
+    return list(cast("Iterable[Any]", value))
 
 
 def _pair(value: Any) -> Sequence[Any]:
     items = _items(value)
-    if len(items) != 2:  # noqa: PLR2004
+    if len(items) != 2:
         raise WrongTypeError
     return items
 
@@ -167,7 +168,7 @@ def _number_of(value: Any) -> int:
 
 def _typed(kind: FieldType, *, in_document: bool, place: str) -> Convert:
     """Return the conversion of values that are compared with a field, or a part of a document, of a known type."""
-    plain = _document_value(kind) if in_document or kind.kind is Kind.DOCUMENT else (lambda value: plain_scalar(kind, _present(value)))
+    plain = _document_value(kind) if in_document or kind.kind is Kind.DOCUMENT else _scalar_value(kind)
 
     def convert(operator: str, value: Any) -> Any:
         group = _GROUPS[operator]
@@ -202,6 +203,10 @@ def _ordered(kind: FieldType, value: Any, plain: Callable[[Any], Any], *, in_doc
     to_json, _ = converters(kind)
     plain_scalar(kind, value)
     return value if to_json is None else to_json(value)
+
+
+def _scalar_value(kind: FieldType) -> Callable[[Any], Any]:
+    return lambda value: plain_scalar(kind, _present(value))
 
 
 def _document_value(kind: FieldType) -> Callable[[Any], Any]:
@@ -351,9 +356,10 @@ def _expression(info: ModelInfo, target: FieldSpec, value: object) -> Any:
             msg = f"{info.label}.{target.name} is {target.type}; only int, float and Decimal fields are computed"
             raise QueryError(msg)
         if value.operator == "*" and target.type.kind is Kind.DECIMAL and isinstance(value.left, F) and isinstance(value.right, F):
-            msg = f"{info.label}.{target.name}: two Decimals cannot be multiplied in the store, because the product would have to be rounded"
+            msg = f"{info.label}.{target.name}: a store multiplies no two Decimals, because the product would have to be rounded"
             raise QueryError(msg)
-        return Arithmetic(value.operator, _operand(info, target, value.left, value.operator), _operand(info, target, value.right, value.operator))
+        left, right = (_operand(info, target, operand, value.operator) for operand in (value.left, value.right))
+        return Arithmetic(value.operator, left, right)
     return _operand(info, target, value, "+")
 
 

@@ -28,7 +28,7 @@ class Expression:
     """Source text that turns ``{v}``, a value that is not None, into its plain value, and the names that the text uses."""
 
     text: str
-    names: dict[str, Any] = field(default_factory=dict)
+    names: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 ValueTable = Callable[[FieldSpec], Expression | None]
@@ -80,7 +80,13 @@ class _Source:
     def __init__(self, decoder: Decoder, table: ValueTable) -> None:
         self.decoder = decoder
         self.table = table
-        self.names: dict[str, Any] = {"decoder": decoder, "gc_off": gc.disable, "gc_on": gc.enable, "gc_is_on": gc.isenabled, "PAUSE": GC_PAUSE_ROWS}
+        self.names: dict[str, Any] = {
+            "decoder": decoder,
+            "gc_off": gc.disable,
+            "gc_on": gc.enable,
+            "gc_is_on": gc.isenabled,
+            "PAUSE": GC_PAUSE_ROWS,
+        }
         self.lines: list[str] = []
         self.variables = {spec: f"v{position}" for position, spec in enumerate(decoder.fields)}
 
@@ -120,7 +126,7 @@ class _Source:
             if spec.document.from_json is not None:
                 text = f"{self.name(spec.document.from_json)}({text})"
         elif spec.type.enum is not None:
-            text = f"{self.name(spec.type.enum._value2member_map_)}[{text}]"  # noqa: SLF001  - the documented-by-use table behind Enum(value)
+            text = f"{self.name(spec.type.enum._value2member_map_)}[{text}]"
         return self._optional(spec, text)
 
     def compile(self, body: Sequence[str], only: int | None = None) -> tuple[Callable[[Any], Any], Callable[[Iterable[Any]], list[Any]]]:
@@ -145,7 +151,8 @@ def _body(decoder: Decoder, source: _Source, shape: Any) -> list[str]:
         return [f"o = {_display(decoder, source)}"]
     if isinstance(shape, type) and issubclass(shape, tuple):
         values = "".join(source.python(spec) + "," for spec in decoder.fields)
-        return [f"o = {source.name(tuple.__new__)}({source.name(shape)}, ({values}))"]
+        new: Callable[..., Any] = tuple.__new__  # pyright: ignore[reportUnknownMemberType]  # of whatever the tuple holds
+        return [f"o = {source.name(new)}({source.name(shape)}, ({values}))"]
     if isinstance(shape, type) and issubclass(shape, pydantic.BaseModel):
         return _instance_body(decoder, source, shape)
     arguments = ", ".join(f"{spec.name}={source.python(spec)}" for spec in decoder.fields)
@@ -162,14 +169,13 @@ def _instance_body(decoder: Decoder, source: _Source, cls: type[pydantic.BaseMod
     fields = set(cls.model_fields)
     setters = {name: base[name].__set__ for name in ("__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")}
     extra = "{}" if cls.model_config.get("extra") == "allow" else "None"
-    lines = [
+    return [
         f"o = {source.name(object.__new__)}({source.name(cls)})",
         f"{source.name(base['__dict__'].__set__)}(o, {_display(decoder, source)})",
         f"{source.name(setters['__pydantic_fields_set__'])}(o, {source.name(fields)}.copy())",
         f"{source.name(setters['__pydantic_extra__'])}(o, {extra})",
         f"{source.name(setters['__pydantic_private__'])}(o, None)",
     ]
-    return lines
 
 
 def _record_body(decoder: Decoder, source: _Source) -> list[str]:

@@ -72,7 +72,8 @@ def _is_generic(cls: Any) -> bool:
 def _check_names(cls: type[Record]) -> None:
     """Refuse fields that would hide our methods, and options of ``Meta`` that mean nothing."""
     ours = {name for base in cls.__mro__ if base.__module__.startswith("holdall.") for name in base.__dict__ if not name.startswith("_")}
-    taken = [name for name in cls.__annotations__ if name in ours and name not in {"model_config", "objects"} and name in cls.__pydantic_fields__]
+    inherited = {name for base in cls.__bases__ for name in getattr(base, "__pydantic_fields__", ())}
+    taken = [name for name in cls.__pydantic_fields__ if name in ours and name not in inherited]
     if taken and not cls.__module__.startswith("holdall."):
         name = taken[0]
         msg = (
@@ -96,6 +97,9 @@ class Record(pydantic.BaseModel, metaclass=RecordMeta):
     __slots__ = ("__holdall_state__",)
     __holdall_columns__: ClassVar[dict[str, Any]]
     __holdall_state__: State | None
+
+    if TYPE_CHECKING:
+        __dict__: dict[str, Any]  # which pyright takes for a class's, because pydantic lists it in __slots__
 
     model_config = ConfigDict(validate_assignment=True)
 

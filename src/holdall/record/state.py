@@ -1,7 +1,7 @@
 """What an instance knows about its stored self: a slot beside pydantic's own, which takes no part in ``==``.
 
-The slot holds ``(origin, row)``: a row as it was read or written, and what turns it into a plain row. Rows are immutable, so that keeping one costs
-nothing at load, and changes in place of lists and dicts are found by comparing when somebody asks.
+The slot holds ``(origin, row)``: a row as it was read or written, and what turns it into a plain row. Rows are immutable, so that keeping
+one costs nothing at load, and changes in place of lists and dicts are found by comparing when somebody asks.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def plain_state(record: Record) -> PlainRow | None:
     if state is None:
         return None
     origin, row = state
-    return row if origin is None else origin.plain(row)  # type: ignore[no-any-return]
+    return row if origin is None else origin.plain(row)
 
 
 def is_stored(record: Record, /) -> bool:

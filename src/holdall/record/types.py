@@ -8,12 +8,25 @@ from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, NewType, TypeVar, Union, get_args, get_origin, get_type_hints, is_typeddict
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NewType,
+    NotRequired,
+    Required,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
 from uuid import UUID
 
 import pydantic
 from pydantic.fields import FieldInfo
-from typing_extensions import NotRequired, ReadOnly, Required, TypeAliasType
+from typing_extensions import ReadOnly, TypeAliasType
 from typing_extensions import is_typeddict as is_extension_typeddict
 
 from holdall.errors import ConfigurationError
@@ -60,12 +73,13 @@ PYTHON_TYPES: Mapping[Kind, type] = {kind: python for python, kind in SCALARS.it
 class Structure:
     """What is known about the inside of a document.
 
-    ``form`` is "any" for untyped JSON, "list", "dict", "object" for nested models and TypedDicts, and "opaque" for types that only pydantic understands.
+    ``form`` is "any" for untyped JSON, "list", "dict", "object" for nested models and TypedDicts, and "opaque" for types that only pydantic
+    understands.
     """
 
     form: Literal["any", "list", "dict", "object", "opaque"]
     item: FieldType | None = None
-    members: Mapping[str, FieldType] = field(default_factory=dict)
+    members: Mapping[str, FieldType] = field(default_factory=dict[str, "FieldType"])
     cls: type | None = None
 
 

@@ -1,8 +1,8 @@
 """Plain values: the one neutral form in which values travel between models and stores.
 
-A plain value is immutable and canonical: ``None``, ``bool``, ``int`` (64 bit), ``float`` (finite, no ``-0.0``), ``str`` (no U+0000, no lone surrogate),
-``bytes``, ``Decimal`` (within its declared digits), ``UUID``, ``date``, ``datetime`` (UTC), ``time`` (naive), ``timedelta`` (64 bit of microseconds);
-a document is its canonical JSON text (see ``documents``). Members of an enum are their values.
+A plain value is immutable and canonical: ``None``, ``bool``, ``int`` (64 bit), ``float`` (finite, no ``-0.0``), ``str`` (no U+0000, no lone
+surrogate), ``bytes``, ``Decimal`` (within its declared digits), ``UUID``, ``date``, ``datetime`` (UTC), ``time`` (naive), ``timedelta`` (64
+bit of microseconds); a document is its canonical JSON text (see ``documents``). Members of an enum are their values.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def _decimal(kind: FieldType, value: Any) -> Decimal:
             msg = f"{value} has more than {kind.digits} digits with {kind.places} places"
             raise ValidationError(msg, value=value)
         value = Decimal((sign, tuple(map(int, significant)), exponent if significant else 0))
-    return value if value else abs(value)
+    return value or abs(value)
 
 
 def _uuid(_: FieldType, value: Any) -> UUID:

@@ -1,7 +1,7 @@
 """Coalesced reads: reads by key of one model that start in the same turn of the event loop become one operation.
 
-Each call sees data no older than its start, because the operation begins after it. A missing record, an error and a cancelled waiter stay that waiter's
-own; two waiters for one key get an object each. Only reads outside sessions and without a lock come here.
+Each call sees data no older than its start, because the operation begins after it. A missing record, an error and a cancelled waiter stay
+that waiter's own; two waiters for one key get an object each. Only reads outside sessions and without a lock come here.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class _Gathering:
     async def _run(self, first: Fetch, group: Group) -> None:
         try:
             found = await self._read(first, group)
-        except BaseException as exc:  # every waiter gets the error, a cancel of this task included
+        except BaseException as exc:  # noqa: BLE001  - every waiter gets the error, a cancel of this task included
             for futures in group.values():
                 for future in futures:
                     if not future.done():
