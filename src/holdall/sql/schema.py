@@ -42,12 +42,16 @@ def build(infos: Iterable[ModelInfo], dialect: SchemaDialect) -> tuple[sa.MetaDa
     """Return SQLAlchemy's tables of the models, and of those that they refer to."""
     metadata = sa.MetaData()
     tables: dict[ModelInfo, sa.Table] = {}
-    waiting = list(infos)
-    while waiting:
-        info = waiting.pop(0)
+
+    def add(info: ModelInfo) -> None:
         if info not in tables:
-            tables[info] = _table(metadata, info, dialect)
-            waiting.extend(target for _, target in info.references)
+            for spec, target in info.references:
+                if target is not info and spec.reference is not None and spec.reference.enforce:
+                    add(target)
+            tables[info] = _table(metadata, tables, info, dialect)
+
+    for info in infos:
+        add(info)
     return metadata, tables
 
 
@@ -67,14 +71,15 @@ def drop_statements(tables: dict[ModelInfo, sa.Table], infos: Iterable[ModelInfo
     return [str(DropTable(tables[info], if_exists=True).compile(dialect=dialect.dialect)) for info in infos]
 
 
-def _table(metadata: sa.MetaData, info: ModelInfo, dialect: SchemaDialect) -> sa.Table:
-    columns = [_column(info, spec, dialect) for spec in info.fields]
-    parts = [*columns, sa.PrimaryKeyConstraint(*(_name(spec) for spec in info.key), name=constraint_name("pk", info, info.key))]
+def _table(metadata: sa.MetaData, tables: dict[ModelInfo, sa.Table], info: ModelInfo, dialect: SchemaDialect) -> sa.Table:
+    columns = {spec: _column(info, spec, dialect) for spec in info.fields}
+    parts = [*columns.values(), sa.PrimaryKeyConstraint(*(_name(spec) for spec in info.key), name=constraint_name("pk", info, info.key))]
     parts += [sa.UniqueConstraint(_name(spec), name=constraint_name("uq", info, (spec,))) for spec in info.fields if spec.storage.unique]
     parts += [_check(info, spec, dialect) for spec in info.fields if any(_conditions(spec, dialect))]
     for spec, target in info.references:
         if spec.reference is not None and spec.reference.enforce:
-            parts.append(_foreign_key(info, spec, target))
+            key = columns[target.key[0]] if target is info else tables[target].c[target.key[0].stored_name]
+            parts.append(_foreign_key(info, spec, key))
     table = sa.Table(_quoted(info.name), metadata, *parts, **dialect.table_options)
     for spec in info.fields:
         if spec.storage.index and not spec.storage.unique:
@@ -116,14 +121,11 @@ def _conditions(spec: FieldSpec, dialect: SchemaDialect) -> list[str]:
     return found
 
 
-def _foreign_key(info: ModelInfo, spec: FieldSpec, target: ModelInfo) -> sa.ForeignKeyConstraint:
+def _foreign_key(info: ModelInfo, spec: FieldSpec, key: sa.Column[Any]) -> sa.ForeignKeyConstraint:
     assert spec.reference is not None
+    # The column itself and not its name: SQLAlchemy would divide a name at its dots.
     return sa.ForeignKeyConstraint(
-        [spec.stored_name],
-        [f"{target.name}.{target.key[0].stored_name}"],
-        name=constraint_name("fk", info, (spec,)),
-        ondelete=_ON_DELETE[spec.reference.on_delete],
-        link_to_name=True,
+        [spec.stored_name], [key], name=constraint_name("fk", info, (spec,)), ondelete=_ON_DELETE[spec.reference.on_delete]
     )
 
 
