@@ -112,8 +112,8 @@ class _Objects:
 class Model(Record):
     """A pydantic model that can be stored.
 
-    Declare fields with ``Field``, at least one with ``primary_key=True``, and options in ``class Meta``. The class itself knows no database:
-    pass it to a backend, or bind it by ``holdall.configure`` for ``Model.objects``, ``save()``, ``delete()`` and ``refresh()``.
+    Declare fields with ``Field``, at least one with ``primary_key=True``, and options in ``class Meta``. The class itself knows no
+    database: pass it to a backend, or bind it by ``holdall.configure`` for ``Model.objects``, ``save()``, ``delete()`` and ``refresh()``.
     """
 
     objects: ClassVar[_Objects] = _Objects()

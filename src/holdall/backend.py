@@ -289,7 +289,8 @@ def _with_referenced(infos: list[ModelInfo]) -> list[ModelInfo]:
     def visit(info: ModelInfo) -> None:
         if info in path:
             names = " → ".join(other.label for other in (*path[path.index(info) :], info))
-            raise ConfigurationError(f"the models refer to each other in a circle ({names}); declare one of the references with enforce=False")
+            msg = f"the models refer to each other in a circle ({names}); declare one of the references with enforce=False"
+            raise ConfigurationError(msg)
         if info in found:
             return
         path.append(info)

@@ -188,11 +188,11 @@ class DataAccess:
         model = type(record)
         info, decoder = self._decoders.of_model(model)
         key = self._key_of(info, record)
-        found = await self._executor().execute(Fetch(info, key, decoder))
+        found: M | None = await self._executor().execute(Fetch(info, key, decoder))
         if found is None:
             raise NotFoundError(info.label, _bare(key))
         self._remember(record, found.__dict__)
-        record.__dict__.update(found.__dict__)
+        vars(record).update(vars(found))
         set_state(record, found.__holdall_state__)
         return record
 
@@ -353,7 +353,7 @@ class DataAccess:
             row = _stamped(info, row, stamps)
         self._remember(record, stamps)
         if stamps:
-            record.__dict__.update(stamps)
+            vars(record).update(stamps)
             record.__pydantic_fields_set__.update(stamps)
         set_state(record, (None, row))
 

@@ -63,7 +63,7 @@ class Settings:
 
     @classmethod
     def parts(cls, url: SplitResult) -> Mapping[str, Any]:
-        """Return what the parts of the URL mean: path, host …"""
+        """Return the settings that the URL's parts give: path, host and so on."""
         if url.netloc or url.path.strip("/"):
             msg = f"a {url.scheme}:// URL has no host and no path"
             raise ConfigurationError(msg)
@@ -92,7 +92,7 @@ class PoolSettings(Settings):
 
     def validate(self) -> None:
         """Raise ``ConfigurationError`` for settings that contradict each other."""
-        if not 1 <= self.pool_max_size or self.pool_min_size > self.pool_max_size:
+        if self.pool_max_size < 1 or self.pool_min_size > self.pool_max_size:
             msg = f"pool_max_size={self.pool_max_size} must be at least 1 and at least pool_min_size={self.pool_min_size}"
             raise ConfigurationError(msg)
         for name in ("acquire_timeout", "connect_timeout", "statement_timeout"):
@@ -136,13 +136,13 @@ def _check(name: str, value: Any, hint: Any) -> Any:
     kinds = _types(hint)
     plain = tuple(kind for kind in kinds if isinstance(kind, type))
     literals = _literals(hint)
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    fits = value in literals if literals and value is not None else isinstance(value, plain) and (number or not number)
+    number: Any = value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    fits = value in literals if literals and value is not None else isinstance(value, plain)
     if isinstance(value, bool) and bool not in plain:
         fits = False
-    if not fits and float in plain and number:
-        fits, value = True, float(value)
-    if not fits or (number and (value < 0 or value != value)):  # noqa: PLR0124
+    if not fits and float in plain and number is not None:
+        fits, value = True, float(number)
+    if not fits or (number is not None and not number >= 0):  # NaN is not
         raise _wrong(name, value, hint)
     return value
 

@@ -263,7 +263,7 @@ class _Change:
     def undo(self) -> None:
         """Put back the stored state and what the write had set, unless the user has edited it since."""
         set_state(self.record, self.state)
-        values = self.record.__dict__
+        values = vars(self.record)
         for name, value in self.before.items():
             if values.get(name) is self.after[name] or values.get(name) == self.after[name]:
                 values[name] = value

@@ -7,9 +7,9 @@ from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, Self, TypeVar, cast
 
-from pydantic import BaseModel
+import pydantic
 
-from holdall.errors import CorruptRecordError, MultipleResultsError, NotFoundError, QueryError, ValidationError
+from holdall.errors import CorruptRecordError, MultipleResultsError, NotFoundError, QueryError
 from holdall.query import cursors
 from holdall.query.expressions import Column, Condition, Order
 from holdall.query.operations import Count, DeleteWhere, Exists, Lock, Operation, Select, UpdateWhere
@@ -20,6 +20,7 @@ from holdall.query.stream import RowStream, Stream
 from holdall.query.writes import stamped
 from holdall.record.decoder import Decoder, shape_fields, shape_specs
 from holdall.record.metadata import ModelInfo
+from holdall.record.record import validate
 
 T_co = TypeVar("T_co", covariant=True)
 V = TypeVar("V")
@@ -356,7 +357,9 @@ class Placed:
     def __init__(self, shape: Any, names: tuple[str, ...], order: tuple[OrderTerm, ...]) -> None:
         self._key = (shape, names, tuple(term.field.name for term in order))
         # A pydantic model's constructor would validate; loading does not.
-        self._make: Callable[..., Any] = shape.model_construct if isinstance(shape, type) and issubclass(shape, BaseModel) else shape
+        self._make: Callable[..., Any] = shape
+        if isinstance(shape, type) and issubclass(shape, pydantic.BaseModel):
+            self._make = shape.model_construct
         self._names = names
         self._order = order
 
@@ -410,13 +413,11 @@ def validate_again(info: ModelInfo, item: Any) -> None:
     Raises:
         CorruptRecordError: it does not pass.
     """
-    values = {name: item.__dict__[name] for name in info.by_name}
+    values = item.__dict__
     try:
-        item.__pydantic_validator__.validate_python(dict(values), self_instance=type(item).__new__(type(item)), by_name=True)
-    except ValidationError:
-        raise
-    except ValueError as exc:
-        errors = getattr(exc, "errors", lambda: [])()
-        field = str(errors[0]["loc"][0]) if errors and errors[0]["loc"] else info.key[0].name
+        validate(info.model, {name: values[name] for name in info.by_name})
+    except pydantic.ValidationError as exc:
+        first = exc.errors()[0]
+        field = str(first["loc"][0]) if first["loc"] else info.key[0].name
         key = tuple(values[spec.name] for spec in info.key)
-        raise CorruptRecordError(info.label, key[0] if len(key) == 1 else key, field, str(errors[0]["msg"] if errors else exc)) from exc
+        raise CorruptRecordError(info.label, key[0] if len(key) == 1 else key, field, first["msg"]) from exc

@@ -17,7 +17,7 @@ def evaluate(query: QueryBuilder[T], records: Iterable[Any]) -> list[T]:
 
     It follows the rules of the documentation of queries one by one, and is what every store is compared with.
     """
-    operation = query._select()  # noqa: SLF001  - the oracle is a second way to run a query
+    operation = query._select()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  - the oracle is a second way to run a query
     rows = [encode(operation.info, record.__dict__) for record in records]
     plain = oracle.select(operation, rows)
     return [_shaped(query, operation, row) for row in plain]

@@ -35,10 +35,11 @@ class Test(NamedTuple):
     """A leaf of the normal form.
 
     Attributes:
-        operator: ``eq lt lte gt gte in is_null contains icontains startswith istartswith endswith iendswith iexact has has_any has_all month
-            day``;
+        operator: ``eq lt lte gt gte in is_null contains icontains startswith istartswith endswith iendswith iexact has has_any has_all
+            month day``;
             ``between`` and ``startswith`` remain inside documents only, elsewhere they have become ranges, as ``year`` has.
-        negated: the complement. On plain fields and whole documents None never matches a negated test; where it should, ``is_null`` stands beside it.
+        negated: the complement. On plain fields and whole documents None never matches a negated test; where it should, ``is_null``
+            stands beside it.
             On paths into documents the complement is exact, with whatever is missing or of another type.
     """
 

@@ -1,9 +1,12 @@
 """From what users write to what it means for a model: names, operators and values are checked here, once, for every store."""
 
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# Values of any type are told apart by isinstance here, and what is inside a list or dict then counts as unknown.
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 from holdall.errors import QueryError, ValidationError
 from holdall.naming import near_miss
@@ -144,7 +147,7 @@ def _refuse(place: str, kind: object, operator: str) -> QueryError:
 def _items(value: Any) -> list[Any]:
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
         raise WrongTypeError
-    return list(cast("Iterable[Any]", value))
+    return list(value)
 
 
 def _pair(value: Any) -> Sequence[Any]:
@@ -180,9 +183,9 @@ def _typed(kind: FieldType, *, in_document: bool, place: str) -> Convert:
             item = _document_value(kind.structure.item)
             return item(value) if operator == "has" else tuple(item(each) for each in _items(value))
         if group == "order":
-            return _ordered(kind, value, plain, in_document=in_document) if operator != "between" else tuple(
-                _ordered(kind, each, plain, in_document=in_document) for each in _pair(value)
-            )
+            if operator == "between":
+                return tuple(_ordered(kind, each, plain, in_document=in_document) for each in _pair(value))
+            return _ordered(kind, value, plain, in_document=in_document)
         if operator == "in":
             return tuple(None if each is None else plain(each) for each in _items(value))
         return {"text": _text, "date": _number_of}.get(group, plain)(value)

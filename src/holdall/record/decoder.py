@@ -1,14 +1,18 @@
 """Rows into objects: one generated function per model, columns and store, the conversion of every field inlined.
 
-A store says how its rows become plain values by a ``ValueTable``: a function from a field's type to an ``Expression``, or None where the row
-holds the plain value already. Documents arrive as JSON text. Nothing is validated.
+A store says how its rows become plain values by a ``ValueTable``: a function from a field to an ``Expression``, or None where the row holds
+the plain value already. Documents arrive as JSON text. Nothing is validated.
 """
+
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# Values of any type are told apart by isinstance here, and what is inside a list or dict then counts as unknown.
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, is_dataclass
+from dataclasses import fields as dataclass_fields
 from typing import Any, get_type_hints
 
 import pydantic
@@ -17,8 +21,9 @@ from holdall.errors import CorruptRecordError, QueryError
 from holdall.naming import near_miss
 from holdall.record.documents import canonical, loads
 from holdall.record.metadata import FieldSpec, ModelInfo
-from holdall.record.record import Record, is_typed_dict
+from holdall.record.record import set_state
 from holdall.record.state import PlainRow
+from holdall.record.types import is_typed_dict
 
 GC_PAUSE_ROWS = 50
 
@@ -136,12 +141,27 @@ class _Source:
         inner = [unpack, *body]
         lines = ["def one(r):", " try:", *(f"  {line}" for line in inner), "  return o"]
         lines += [" except Exception as exc: raise decoder.corrupt(r, exc) from exc" if only is None else " finally: pass"]
-        # The collector would walk all new objects again and again; nothing here can make a cycle.
-        lines += ["def many(rows):", " out = []; add = out.append", " pause = len(rows) > PAUSE and gc_is_on()", " if pause: gc_off()", " try:", "  for r in rows:"]
-        lines += [f"   {line}" for line in inner]
-        lines += ["   add(o)", " except Exception as exc: raise decoder.corrupt(r, exc) from exc", " finally:", "  if pause: gc_on()", " return out"]
+        lines += [*_MANY_HEAD, *(f"   {line}" for line in inner), *_MANY_TAIL]
         exec("\n".join(lines), self.names)  # noqa: S102  - generated; names of fields are quoted with repr
         return self.names["one"], self.names["many"]
+
+
+# The collector would walk all new objects again and again; nothing here can make a cycle.
+_MANY_HEAD = (
+    "def many(rows):",
+    " out = []; add = out.append",
+    " pause = len(rows) > PAUSE and gc_is_on()",
+    " if pause: gc_off()",
+    " try:",
+    "  for r in rows:",
+)
+_MANY_TAIL = (
+    "   add(o)",
+    " except Exception as exc: raise decoder.corrupt(r, exc) from exc",
+    " finally:",
+    "  if pause: gc_on()",
+    " return out",
+)
 
 
 def _body(decoder: Decoder, source: _Source, shape: Any) -> list[str]:
@@ -151,10 +171,9 @@ def _body(decoder: Decoder, source: _Source, shape: Any) -> list[str]:
         return [f"o = {_display(decoder, source)}"]
     if isinstance(shape, type) and issubclass(shape, tuple):
         values = "".join(source.python(spec) + "," for spec in decoder.fields)
-        new: Callable[..., Any] = tuple.__new__  # pyright: ignore[reportUnknownMemberType]  # of whatever the tuple holds
-        return [f"o = {source.name(new)}({source.name(shape)}, ({values}))"]
+        return [f"o = {source.name(tuple.__new__)}({source.name(shape)}, ({values}))"]
     if isinstance(shape, type) and issubclass(shape, pydantic.BaseModel):
-        return _instance_body(decoder, source, shape)
+        return [*_instance_body(decoder, source, shape), *_post_init(shape)]
     arguments = ", ".join(f"{spec.name}={source.python(spec)}" for spec in decoder.fields)
     return [f"o = {source.name(shape)}({arguments})"]
 
@@ -180,11 +199,13 @@ def _instance_body(decoder: Decoder, source: _Source, cls: type[pydantic.BaseMod
 
 def _record_body(decoder: Decoder, source: _Source) -> list[str]:
     cls = decoder.info.model
-    lines = _instance_body(decoder, source, cls)
-    lines.append(f"{source.name(Record.__dict__['__holdall_state__'].__set__)}(o, (decoder, r))")
-    if cls.__pydantic_post_init__:
-        lines.append("o.model_post_init(None)")
-    return lines
+    state = f"{source.name(set_state)}(o, (decoder, r))"
+    return [*_instance_body(decoder, source, cls), state, *_post_init(cls)]
+
+
+def _post_init(cls: type[pydantic.BaseModel]) -> list[str]:
+    """Fill private attributes, and do what the user's own ``model_post_init`` does."""
+    return ["o.model_post_init(None)"] if cls.__pydantic_post_init__ else []
 
 
 def shape_fields(shape: Any) -> tuple[str, ...]:
@@ -196,11 +217,11 @@ def shape_fields(shape: Any) -> tuple[str, ...]:
     if isinstance(shape, type):
         if issubclass(shape, pydantic.BaseModel):
             return tuple(shape.model_fields)
-        found = getattr(shape, "_fields", None) or getattr(shape, "__struct_fields__", None)
-        if found and (issubclass(shape, tuple) or hasattr(shape, "__struct_fields__")):
+        found = getattr(shape, "_fields" if issubclass(shape, tuple) else "__struct_fields__", None)
+        if found:
             return tuple(found)
         if is_dataclass(shape):
-            return tuple(name for name, item in shape.__dataclass_fields__.items() if item.init)
+            return tuple(item.name for item in dataclass_fields(shape) if item.init)
         if is_typed_dict(shape):
             return tuple(get_type_hints(shape))
     msg = f"into() takes a dataclass, msgspec.Struct, NamedTuple, TypedDict or pydantic model, not {shape!r}"

@@ -4,6 +4,9 @@ Canonical means that two documents are equal exactly when their texts are: keys 
 (numbers compare by value), ``-0.0`` as ``0``, Decimals and times inside as one text each.
 """
 
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# Values of any type are told apart by isinstance here, and what is inside a list or dict then counts as unknown.
+
 from __future__ import annotations
 
 import re
@@ -145,7 +148,8 @@ def document_of(kind: FieldType) -> Document:
 
 def validity(annotation: Any, metadata: tuple[Any, ...]) -> Callable[[Any], bool]:
     """Return the strict test of a value against an annotation and its metadata."""
-    adapter: TypeAdapter[Any] = TypeAdapter(Annotated[(annotation, *metadata)] if metadata else annotation)  # type: ignore[valid-type]
+    whole: Any = Annotated[(annotation, *metadata)] if metadata else annotation  # pyright: ignore[reportInvalidTypeForm]  # made at run time
+    adapter: TypeAdapter[Any] = TypeAdapter(whole)
     test = adapter.validator.isinstance_python
     return lambda value: test(value, strict=True)
 
@@ -258,9 +262,8 @@ def _model_writer(cls: type[pydantic.BaseModel], structure: Structure, writers: 
 
 def _member_tests(cls: type[pydantic.BaseModel], structure: Structure) -> Mapping[str, Callable[[Any], bool]]:
     # The conversion of an enum checks it, and takes the bare values that ``use_enum_values`` leaves in the model.
-    return {
-        name: validity(info.annotation, tuple(info.metadata)) for name, info in cls.model_fields.items() if structure.members[name].enum is None
-    }
+    members = structure.members
+    return {name: validity(info.annotation, tuple(info.metadata)) for name, info in cls.model_fields.items() if members[name].enum is None}
 
 
 def _model_reader(cls: type[pydantic.BaseModel], readers: Mapping[str, Convert | None]) -> Convert:

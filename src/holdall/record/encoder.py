@@ -13,7 +13,7 @@ from holdall.record.metadata import FieldSpec, ModelInfo
 from holdall.record.types import Kind
 from holdall.record.values import INT_MAX, INT_MIN, WrongTypeError
 
-Encode = Callable[[dict[str, Any]], tuple[Any, ...]]
+Encode = Callable[[Mapping[str, Any]], tuple[Any, ...]]
 
 # When the test holds, the value needs a closer look; ``v`` stands for the variable.
 _SUSPICIOUS: Mapping[Kind, str] = {
@@ -55,8 +55,7 @@ def build_encoder(info: ModelInfo) -> Encode:
     """
     names: dict[str, Any] = dict(_NAMES)
     lines = ["def encode(d):", " try:"]
-    for spec in info.fields:
-        lines.append(f"  v{spec.position} = d[{spec.name!r}]")
+    lines += [f"  v{spec.position} = d[{spec.name!r}]" for spec in info.fields]
     lines.append(" except KeyError as exc: missing(exc)")
     for spec in info.fields:
         variable = f"v{spec.position}"
@@ -90,6 +89,6 @@ def encoder(info: ModelInfo) -> Encode:
     return build_encoder(info)
 
 
-def encode(info: ModelInfo, values: dict[str, Any]) -> tuple[Any, ...]:
+def encode(info: ModelInfo, values: Mapping[str, Any]) -> tuple[Any, ...]:
     """Return the plain row of a record's values by field name."""
     return encoder(info)(values)

@@ -134,7 +134,8 @@ class ModelInfo:
             key = target.key[0].type
             if len(target.key) > 1 or key.kind is not spec.type.kind or key.places != spec.type.places:
                 wanted = ", ".join(str(part.type) for part in target.key)
-                raise ConfigurationError(f"{self.label}.{spec.name} is {spec.type} and cannot hold the key of {target.label}, which is {wanted}")
+                msg = f"{self.label}.{spec.name} is {spec.type} and cannot hold the key of {target.label}, which is {wanted}"
+                raise ConfigurationError(msg)
         return found
 
     def _target(self, spec: FieldSpec) -> type[Record]:
@@ -172,7 +173,7 @@ class ModelInfo:
         """
         parts: tuple[Any, ...] = (key,)
         if len(self.key) != 1:
-            parts = key if isinstance(key, tuple) else ()
+            parts = key if isinstance(key, tuple) else ()  # pyright: ignore[reportUnknownVariableType]  # of anything
         if len(parts) != len(self.key):
             msg = f"the key of {self.label} is a tuple ({', '.join(spec.name for spec in self.key)}), not {key!r}"
             raise QueryError(msg)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, dataclass_transform, is_typeddict
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, dataclass_transform
 
 import pydantic
 from pydantic import ConfigDict
 
 # Pydantic has no public name for its metaclass, and type checkers take no ``type(pydantic.BaseModel)`` for a base class.
 from pydantic._internal._model_construction import ModelMetaclass
-from typing_extensions import is_typeddict as is_extension_typeddict
 
 from holdall.errors import ConfigurationError
 from holdall.naming import near_miss
@@ -20,11 +19,6 @@ from holdall.record.state import State, plain_state
 
 _building = threading.local()
 R = TypeVar("R", bound="Record")
-
-
-def is_typed_dict(shape: Any) -> bool:
-    """Tell whether it is a ``TypedDict`` of ``typing`` or of ``typing_extensions``."""
-    return is_typeddict(shape) or is_extension_typeddict(shape)
 
 
 @dataclass_transform(kw_only_default=True, field_specifiers=(Field, pydantic.Field, pydantic.PrivateAttr))
@@ -81,8 +75,8 @@ def _check_names(cls: type[Record]) -> None:
             f"{name}_: … = Field(name={name!r}, alias={name!r})"
         )
         raise ConfigurationError(msg)
-    meta = cls.__dict__.get("Meta")
-    for option in {} if meta is None else vars(meta):
+    meta: type[Any] | None = cls.__dict__.get("Meta")
+    for option in () if meta is None else vars(meta):
         if not option.startswith("__") and option not in META_OPTIONS:
             msg = f"{cls.__name__}.Meta has no option {option!r}{near_miss(option, META_OPTIONS)}"
             raise ConfigurationError(msg)
@@ -94,12 +88,11 @@ class Record(pydantic.BaseModel, metaclass=RecordMeta):
     There is none here: type checkers would want every model's to be a subclass of it.
     """
 
-    __slots__ = ("__holdall_state__",)
+    if TYPE_CHECKING:  # where it must not be an argument of the constructor
+        __holdall_state__: State | None = pydantic.PrivateAttr(None)
+    else:
+        __slots__ = ("__holdall_state__",)
     __holdall_columns__: ClassVar[dict[str, Any]]
-    __holdall_state__: State | None
-
-    if TYPE_CHECKING:
-        __dict__: dict[str, Any]  # which pyright takes for a class's, because pydantic lists it in __slots__
 
     model_config = ConfigDict(validate_assignment=True)
 
@@ -143,4 +136,21 @@ def _with_state(record: R, state: State | None) -> R:
 set_state = Record.__dict__["__holdall_state__"].__set__
 """Set the stored state of a record: ``(origin, row)``, or None when it is not stored."""
 
-__all__ = ("Record", "RecordMeta", "is_typed_dict", "set_state")
+
+# Before 2.11 pydantic's validators take nothing but aliases, unless the model says otherwise.
+_BY_NAME = tuple(map(int, pydantic.VERSION.split(".")[:2])) >= (2, 11)
+
+
+def validate(model: type[Record], values: dict[str, Any]) -> None:
+    """Run pydantic's validation over values by field name; raises pydantic's error."""
+    instance = model.__new__(model)
+    if _BY_NAME:
+        model.__pydantic_validator__.validate_python(values, self_instance=instance, by_name=True)
+        return
+    if not model.model_config.get("populate_by_name"):
+        aliases = {name: info.validation_alias for name, info in model.model_fields.items()}
+        values = {alias if isinstance(alias := aliases[name], str) else name: value for name, value in values.items()}
+    model.__pydantic_validator__.validate_python(values, self_instance=instance)
+
+
+__all__ = ("Record", "RecordMeta", "set_state", "validate")

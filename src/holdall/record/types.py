@@ -1,7 +1,11 @@
 """What a field's annotation means to a store: a kind, and what the kind needs to know."""
 
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# Values of any type are told apart by isinstance here, and what is inside a list or dict then counts as unknown.
+
 from __future__ import annotations
 
+import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
@@ -31,6 +35,8 @@ from typing_extensions import is_typeddict as is_extension_typeddict
 
 from holdall.errors import ConfigurationError
 
+# From Python 3.12 on ``type X = …`` makes one of typing's, which is not the extension's.
+_ALIASES: tuple[type[Any], ...] = (TypeAliasType, getattr(typing, "TypeAliasType", TypeAliasType))
 MAX_DIGITS = 34
 DEFAULT_PLACES = 12
 
@@ -146,7 +152,7 @@ def _unwrap(annotation: Any) -> tuple[Any, tuple[Any, ...], bool]:
             metadata += tuple(part for item in more for part in (item.metadata if isinstance(item, FieldInfo) else (item,)))
         elif isinstance(annotation, NewType):
             annotation = annotation.__supertype__
-        elif isinstance(annotation, TypeAliasType) and annotation is not pydantic.JsonValue:
+        elif isinstance(annotation, _ALIASES) and not _is_untyped(annotation):
             annotation = annotation.__value__
         elif origin in (Required, NotRequired, ReadOnly):
             (annotation,) = get_args(annotation)
@@ -228,22 +234,23 @@ def _document(bare: Any, seen: tuple[Any, ...]) -> FieldType | None:
     build = _BUILDERS.get(get_origin(bare) or bare)
     if build is not None:
         return FieldType(Kind.DOCUMENT, structure=build(bare, seen))
-    if isinstance(bare, type) and (issubclass(bare, pydantic.BaseModel) or _is_typeddict(bare)):
+    if isinstance(bare, type) and (issubclass(bare, pydantic.BaseModel) or is_typed_dict(bare)):
         # A model that contains itself is left to pydantic from the second round on.
         structure = Structure("opaque") if bare in seen else Structure("object", members=_members(bare, (*seen, bare)), cls=bare)
         return FieldType(Kind.DOCUMENT, structure=structure)
     return None
 
 
-def _is_untyped(bare: Any) -> bool:
+def _is_untyped(bare: object) -> bool:
     return bare is pydantic.JsonValue or bare is Any or bare is object
 
 
-def _is_typeddict(bare: type) -> bool:
-    return is_typeddict(bare) or is_extension_typeddict(bare)
+def is_typed_dict(shape: object) -> bool:
+    """Tell whether it is a ``TypedDict`` of ``typing`` or of ``typing_extensions``."""
+    return is_typeddict(shape) or is_extension_typeddict(shape)
 
 
-def _members(cls: type, seen: tuple[Any, ...]) -> Mapping[str, FieldType]:
+def _members(cls: type[Any], seen: tuple[Any, ...]) -> Mapping[str, FieldType]:
     if issubclass(cls, pydantic.BaseModel):
         return {name: analyse(info.annotation, tuple(info.metadata), inside=True, seen=seen) for name, info in cls.model_fields.items()}
     return {name: analyse(hint, inside=True, seen=seen) for name, hint in get_type_hints(cls, include_extras=True).items()}

@@ -106,7 +106,8 @@ def _decimal(kind: FieldType, value: Any) -> Decimal:
         value = Decimal(value)
     if not isinstance(value, Decimal):
         raise WrongTypeError
-    sign, digits, exponent = value.as_tuple()
+    number: Decimal = value
+    sign, digits, exponent = number.as_tuple()
     if isinstance(exponent, str):
         msg = f"{value} is not a finite number"
         raise ValidationError(msg, value=value)
@@ -119,8 +120,8 @@ def _decimal(kind: FieldType, value: Any) -> Decimal:
         if significant and (-exponent > kind.places or len(significant) + exponent > kind.digits - kind.places):
             msg = f"{value} has more than {kind.digits} digits with {kind.places} places"
             raise ValidationError(msg, value=value)
-        value = Decimal((sign, tuple(map(int, significant)), exponent if significant else 0))
-    return value or abs(value)
+        number = Decimal((sign, tuple(map(int, significant)), exponent if significant else 0))
+    return number or abs(number)
 
 
 def _uuid(_: FieldType, value: Any) -> UUID:

@@ -46,16 +46,17 @@ class MemoryStore:
 
     async def ping(self) -> None:
         """Answer."""
-        self._check_open()
+        self.check_open()
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
+        """Raise ``PoolClosed`` after ``close``."""
         if self._closed:
             msg = "the backend is closed"
             raise PoolClosed(msg)
 
     async def prepare(self, models: Sequence[ModelInfo]) -> None:
         """Make the tables that are missing."""
-        self._check_open()
+        self.check_open()
         await self.writer.acquire()
         try:
             for info in models:
@@ -65,7 +66,7 @@ class MemoryStore:
 
     async def drop(self, models: Sequence[ModelInfo]) -> None:
         """Remove the tables of the models."""
-        self._check_open()
+        self.check_open()
         await self.writer.acquire()
         try:
             for info in models:
@@ -75,7 +76,7 @@ class MemoryStore:
 
     async def execute(self, operation: Operation) -> Any:
         """Carry out one operation; a write is all or nothing."""
-        self._check_open()
+        self.check_open()
         read = READS.get(type(operation))
         if read is not None:
             return run(read, self.tables, operation)
@@ -198,7 +199,7 @@ class MemoryTransaction:
 
     async def execute(self, operation: Operation) -> Any:
         """Carry out one operation."""
-        self._store._check_open()
+        self._store.check_open()
         read = READS.get(type(operation))
         lock = getattr(operation, "lock", None)
         if self._options.isolation == "serializable" and not self._options.read_only:

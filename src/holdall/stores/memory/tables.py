@@ -144,11 +144,9 @@ class Tables:
         return len(removed)
 
     def _follow(self, target: ModelInfo, removed: set[Any]) -> None:
-        for table in list(self):
-            for spec, info in _enforced(table.info):
-                if info is not target:
-                    continue
-                table = self._tables[table.info.name]
+        for info in [table.info for table in self]:
+            for spec in [spec for spec, other in _enforced(info) if other is target]:
+                table = self._tables[info.name]
                 referring = [row for row in table.rows.values() if row[spec.position] in removed]
                 if referring:
                     self._on_delete(table, spec, referring, target)
