@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, Self, TypeVar, cast
 
 import pydantic
 
@@ -309,25 +309,27 @@ class QueryBuilder(Generic[T_co]):
 
     # -- refusing what would mislead ---------------------------------------------------------------------------------------------------
 
-    def __len__(self) -> int:
-        """Refuse: it would hide I/O."""
-        msg = "len() of a query would hide I/O; use 'await query.count()', or len() of the awaited list"
-        raise TypeError(msg)
-
-    def __bool__(self) -> bool:
+    def __bool__(self) -> NoReturn:
         """Refuse: it would hide I/O."""
         msg = "a query has no truth value; use 'await query.exists()'"
         raise TypeError(msg)
 
-    def __iter__(self) -> Any:
-        """Refuse: it would hide I/O."""
-        msg = "a query is not iterated by a plain 'for'; use 'for … in await query', or 'async for … in query.stream()'"
-        raise TypeError(msg)
+    if not TYPE_CHECKING:  # else they would accept len() and for
 
-    def __aiter__(self) -> Any:
-        """Refuse: say how."""
-        msg = "use 'async for … in query.stream()'"
-        raise TypeError(msg)
+        def __len__(self) -> int:
+            """Refuse: it would hide I/O."""
+            msg = "len() of a query would hide I/O; use 'await query.count()', or len() of the awaited list"
+            raise TypeError(msg)
+
+        def __iter__(self) -> Any:
+            """Refuse: it would hide I/O."""
+            msg = "a query is not iterated by a plain 'for'; use 'for … in await query', or 'async for … in query.stream()'"
+            raise TypeError(msg)
+
+        def __aiter__(self) -> Any:
+            """Refuse: say how."""
+            msg = "use 'async for … in query.stream()'"
+            raise TypeError(msg)
 
     def _refuse_window(self, what: str) -> None:
         if self._limit is not None or self._offset is not None:

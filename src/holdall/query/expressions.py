@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date
-from typing import Any, Generic, Literal, TypeVar, cast
+from decimal import Decimal
+from typing import Any, Generic, Literal, NoReturn, TypeAlias, TypeVar, cast, overload
 
 from holdall.errors import QueryError
 
@@ -30,7 +30,7 @@ class Condition:
         """Negate the condition."""
         return Negation(self)
 
-    def __bool__(self) -> bool:
+    def __bool__(self) -> NoReturn:
         """Refuse: a condition has no truth value."""
         msg = "a condition has no truth value; combine conditions by & | ~ instead of 'and', 'or', 'not', and do not chain comparisons"
         raise TypeError(msg)
@@ -114,7 +114,7 @@ class Column(Generic[T]):
         """Return ``Model.field``."""
         return f"{self.model.__name__}.{self.name}" + "".join(f"[{part!r}]" for part in self.path)
 
-    def __bool__(self) -> bool:
+    def __bool__(self) -> NoReturn:
         """Refuse: a column has no truth value."""
         msg = f"{self!r} is a column and has no truth value; compare it, or call is_null()"
         raise TypeError(msg)
@@ -129,19 +129,35 @@ class Column(Generic[T]):
 
     __hash__ = object.__hash__
 
-    def __gt__(self, other: T) -> Condition:
+    @overload
+    def __gt__(self: DecimalColumn, other: Decimal | int) -> Condition: ...
+    @overload
+    def __gt__(self, other: T) -> Condition: ...
+    def __gt__(self, other: object) -> Condition:
         """Match greater values, never None."""
         return Comparison(self, "gt", other)
 
-    def __ge__(self, other: T) -> Condition:
+    @overload
+    def __ge__(self: DecimalColumn, other: Decimal | int) -> Condition: ...
+    @overload
+    def __ge__(self, other: T) -> Condition: ...
+    def __ge__(self, other: object) -> Condition:
         """Match greater or equal values, never None."""
         return Comparison(self, "gte", other)
 
-    def __lt__(self, other: T) -> Condition:
+    @overload
+    def __lt__(self: DecimalColumn, other: Decimal | int) -> Condition: ...
+    @overload
+    def __lt__(self, other: T) -> Condition: ...
+    def __lt__(self, other: object) -> Condition:
         """Match lesser values, never None."""
         return Comparison(self, "lt", other)
 
-    def __le__(self, other: T) -> Condition:
+    @overload
+    def __le__(self: DecimalColumn, other: Decimal | int) -> Condition: ...
+    @overload
+    def __le__(self, other: T) -> Condition: ...
+    def __le__(self, other: object) -> Condition:
         """Match lesser or equal values, never None."""
         return Comparison(self, "lte", other)
 
@@ -152,7 +168,7 @@ class Column(Generic[T]):
             raise QueryError(msg)
         return Column(self.model, self.name, (*self.path, key))
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> NoReturn:
         """Refuse: a column cannot be iterated."""
         msg = f"{self!r} is a column and cannot be iterated"
         raise TypeError(msg)
@@ -165,7 +181,11 @@ class Column(Generic[T]):
         """Match exactly what ``in_`` does not."""
         return Comparison(self, "not_in", values)
 
-    def between(self, low: T, high: T) -> Condition:
+    @overload
+    def between(self: DecimalColumn, low: Decimal | int, high: Decimal | int) -> Condition: ...
+    @overload
+    def between(self, low: T, high: T) -> Condition: ...
+    def between(self, low: object, high: object) -> Condition:
         """Match from low to high, both included."""
         return Comparison(self, "between", (low, high))
 
@@ -213,17 +233,17 @@ class Column(Generic[T]):
         """Match lists that have all of the items."""
         return Comparison(cast("Column[Any]", self), "has_all", items)
 
-    def year(self: Column[Any] | Column[date], value: int) -> Condition:
+    def year(self, value: int) -> Condition:
         """Match this year, in UTC."""
-        return Comparison(cast("Column[Any]", self), "year", value)
+        return Comparison(self, "year", value)
 
-    def month(self: Column[Any] | Column[date], value: int) -> Condition:
+    def month(self, value: int) -> Condition:
         """Match this month (1 to 12) of any year, in UTC."""
-        return Comparison(cast("Column[Any]", self), "month", value)
+        return Comparison(self, "month", value)
 
-    def day(self: Column[Any] | Column[date], value: int) -> Condition:
+    def day(self, value: int) -> Condition:
         """Match this day (1 to 31) of any month, in UTC."""
-        return Comparison(cast("Column[Any]", self), "day", value)
+        return Comparison(self, "day", value)
 
     def asc(self, *, nulls: Nulls = "last") -> Order:
         """Order ascending, None last unless asked otherwise."""
@@ -232,6 +252,9 @@ class Column(Generic[T]):
     def desc(self, *, nulls: Nulls = "last") -> Order:
         """Order descending, None last unless asked otherwise."""
         return Order(self, descending=True, nulls=nulls)
+
+
+DecimalColumn: TypeAlias = Column[Decimal] | Column[Decimal | None]
 
 
 def _is_step(key: object) -> bool:
@@ -294,7 +317,7 @@ class F:
         """Multiply."""
         return self._of("*", other, self)
 
-    def __bool__(self) -> bool:
+    def __bool__(self) -> NoReturn:
         """Refuse: an expression has no truth value."""
         msg = "F() has no truth value"
         raise TypeError(msg)
