@@ -26,7 +26,7 @@ class Entry:
         self.work = work
         self.owner: Task[Any] | None = current_task()
         self.below = below
-        self.removed = False  # taken out by hand from below others
+        self.removed = False  # it has ended, or was taken out by hand, and others may lie above it
 
 
 current: ContextVar[Entry | None] = ContextVar("holdall_ambient_session", default=None)
@@ -68,17 +68,29 @@ def enter(backend: object, session: object, work: Work) -> Entry:
 
 
 def leave(entry: Entry) -> None:
-    """Put back what was before; does nothing in a context that has moved on, such as another task's."""
-    if current.get() is entry:
-        current.set(entry.below)
+    """Put back what was before; an entry that others were stored above is passed over from now on, and goes with them."""
+    entry.removed = True
+    if current.get() is not entry:
+        return  # a context that has moved on, such as another task's
+    below = entry.below
+    while below is not None and below.removed and below.owner is entry.owner:
+        below = below.below
+    current.set(below)
+
+
+@contextmanager
+def restored() -> Generator[None]:
+    """Put back at the end of this block what was ambient at its start, whatever was left in between."""
+    before = current.get()
+    try:
+        yield
+    finally:
+        current.set(before)
 
 
 @contextmanager
 def detach() -> Generator[None]:
     """Work outside any ambient session within this block: each call is on its own, as in a fresh task."""
-    before = current.get()
-    current.set(None)
-    try:
+    with restored():
+        current.set(None)
         yield
-    finally:
-        current.set(before)

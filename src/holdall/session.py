@@ -182,7 +182,6 @@ class Sessions:
     def pop(self) -> Session:
         """Take the ambient session away from this task and return it; raises ``SessionNotFound``. It stays open."""
         entry, session = self._entry()
-        entry.removed = True
         ambient.leave(entry)
         return session
 
