@@ -52,6 +52,7 @@ from holdall.record.generators import uuid7 as uuid7
 from holdall.record.state import changes as changes
 from holdall.record.state import is_stored as is_stored
 from holdall.session import Session as Session
+from holdall.store import Difference as Difference
 from holdall.store import Store as Store
 
 __all__ = (
@@ -66,6 +67,7 @@ __all__ = (
     "ConnectionLost",
     "CorruptRecordError",
     "DeadlockError",
+    "Difference",
     "DuplicateKeyError",
     "Engine",
     "Explanation",

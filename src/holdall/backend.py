@@ -21,7 +21,7 @@ from holdall.record.metadata import ModelInfo, model_info
 from holdall.record.record import Record
 from holdall.session import Session, SessionBlock, Sessions, check_given
 from holdall.settings import Settings
-from holdall.store import BeginOptions, Executor, Isolation, Store
+from holdall.store import BeginOptions, Difference, Executor, Isolation, Store
 from holdall.wrappers.coalescing import Coalescing
 from holdall.wrappers.refusing import refuse
 
@@ -145,6 +145,22 @@ class Backend(DataAccess):
         infos = _with_referenced([model_info(model) for model in models])
         check_models(self._store, infos)
         await self._store.prepare(infos)
+
+    async def check(self, *models: type[Record]) -> list[Difference]:
+        """Return how the database differs from what ``initialize`` would make of the models, and of those that they refer to.
+
+        It changes nothing and sees what is committed. An empty list says that they agree; ``str()`` of a difference is one line to read.
+
+        Raises:
+            MissingDriverError: a package that compares schemas is not installed; the text says which extra brings it.
+            UnsupportedOperation: the store cannot compare.
+        """
+        self._check_open()
+        infos = _with_referenced([model_info(model) for model in models])
+        check_models(self._store, infos)
+        if Capability.SCHEMA_CHECK not in self._store.capabilities:
+            raise refuse(self._store, "check()", "it", (Capability.SCHEMA_CHECK,))
+        return await self._store.compare(infos)
 
     async def drop(self, *models: type[Record]) -> None:
         """Remove the tables of models with all their records, if they exist."""

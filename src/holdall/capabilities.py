@@ -38,6 +38,7 @@ class Capability(Enum):
     LOCK_NOWAIT = "a locking read can refuse to wait"
     SKIP_LOCKED = "a locking read can skip records that are locked"
     RAW_SQL = "raw SQL with named parameters"
+    SCHEMA_CHECK = "check() finds every difference between the database and what initialize() would make"
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,36 @@ class BeginOptions:
     timeout: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One way in which a database differs from what ``initialize`` would make of the models; as a text, one line to read.
+
+    Attributes:
+        kind: what differs.
+        table: the stored name of the model; empty for a function, which belongs to no table.
+        name: the column, index, constraint or function; for a table its own name.
+        expected: its definition by the model; None when the model knows nothing of it.
+        found: its definition in the database; None when it is missing there.
+    """
+
+    kind: Literal["table", "column", "constraint", "index", "function"]
+    table: str
+    name: str
+    expected: str | None
+    found: str | None
+
+    def __str__(self) -> str:
+        """Return one line."""
+        subject = (
+            f"{self.kind} {self.name!r}" if self.kind in ("table", "function") else f"{self.kind} {self.name!r} of table {self.table!r}"
+        )
+        if self.found is None:
+            return f"{subject} is missing; the model wants {self.expected}"
+        if self.expected is None:
+            return f"{subject} is in the database alone: {self.found}"
+        return f"{subject} is {self.found}; the model wants {self.expected}"
+
+
 class Executor(Protocol):
     """What operations are given to."""
 
@@ -104,6 +134,10 @@ class Store(Executor, Protocol):
 
     async def drop(self, models: Sequence[ModelInfo]) -> None:
         """Remove the tables of the models, if they exist."""
+        ...
+
+    async def compare(self, models: Sequence[ModelInfo]) -> list[Difference]:
+        """Return how the database differs from what ``prepare`` makes; called only when ``Capability.SCHEMA_CHECK`` is declared."""
         ...
 
     def begin(self, options: BeginOptions) -> Transaction:

@@ -11,7 +11,7 @@ from holdall.errors import LockNotAvailable, PoolClosed, SerializationError, Tra
 from holdall.query.operations import Fetch, Operation, Select
 from holdall.record.decoder import Expression
 from holdall.record.metadata import FieldSpec, ModelInfo
-from holdall.store import BeginOptions
+from holdall.store import BeginOptions, Difference
 from holdall.stores.memory.capabilities import CAPABILITIES, LIMITS
 from holdall.stores.memory.operations import READS, WRITES, check_known
 from holdall.stores.memory.settings import MemorySettings
@@ -73,6 +73,13 @@ class MemoryStore:
                 self.tables.drop(info)
         finally:
             self.writer.release()
+
+    async def compare(self, models: Sequence[ModelInfo]) -> list[Difference]:
+        """Return the tables that were never made; those that were cannot differ, because they are made of the models alone."""
+        self.check_open()
+        known = {table.info.name for table in self.tables}
+        missing = [info for info in models if info.name not in known]
+        return [Difference("table", info.name, info.name, ", ".join(spec.stored_name for spec in info.fields), None) for info in missing]
 
     async def execute(self, operation: Operation) -> Any:
         """Carry out one operation; a write is all or nothing."""

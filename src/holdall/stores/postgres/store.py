@@ -17,7 +17,7 @@ from holdall.query.operations import Operation, Raw, Select
 from holdall.record.metadata import ModelInfo
 from holdall.sql.compiler import Compiler
 from holdall.sql.naming import constraints
-from holdall.store import BeginOptions
+from holdall.store import BeginOptions, Difference
 from holdall.stores.postgres import casefold, execution
 from holdall.stores.postgres.capabilities import CAPABILITIES, LIMITS
 from holdall.stores.postgres.compiler import DIALECT
@@ -171,6 +171,17 @@ class PostgresStore:
         """Drop the tables."""
         await self._define(await anyio.to_thread.run_sync(_removal, models))
 
+    async def compare(self, models: Sequence[ModelInfo]) -> list[Difference]:
+        """Compare the tables with those that ``prepare`` would make, on a connection of its own."""
+        differences = await anyio.to_thread.run_sync(_drift)
+        try:
+            return await differences(models, self._connector.open)
+        except Exception as error:
+            translated = self.translated(error, None)
+            if translated is error:
+                raise
+            raise translated from error
+
     async def _define(self, statements: Sequence[str]) -> None:
         text = ";\n".join([f"select pg_advisory_xact_lock({_SCHEMA_LOCK})", "set local client_min_messages = warning", *statements])
         transaction = PostgresTransaction(self, BeginOptions())
@@ -192,6 +203,12 @@ def _creation(models: Sequence[ModelInfo]) -> tuple[list[ModelInfo], list[str]]:
 
     _, tables = schema.build(models, SCHEMA)
     return list(tables), schema.create_statements(tables, models, SCHEMA)
+
+
+def _drift() -> Callable[..., Awaitable[list[Difference]]]:
+    from holdall.stores.postgres.drift import differences  # noqa: PLC0415
+
+    return differences
 
 
 def _removal(models: Sequence[ModelInfo]) -> list[str]:
@@ -374,5 +391,3 @@ def _pool_options(settings: PostgresSettings) -> PoolOptions:
         max_idle=settings.max_idle,
         max_lifetime=settings.max_lifetime,
     )
-
-

@@ -14,7 +14,7 @@ from holdall.query import operations as op
 from holdall.query.operations import Operation, Select
 from holdall.record.metadata import FieldSpec, ModelInfo
 from holdall.sql.compiler import Compiler
-from holdall.store import BeginOptions
+from holdall.store import BeginOptions, Difference
 from holdall.stores.sqlite import execution, functions
 from holdall.stores.sqlite.capabilities import CAPABILITIES, LIMITS
 from holdall.stores.sqlite.compiler import DIALECT
@@ -118,7 +118,9 @@ class SqliteStore:
 
     async def _raw(self, operation: op.Raw) -> Any:
         return await reading_first(
-            lambda: self.engine.select(execution.raw, operation), lambda: self.engine.write(execution.raw, operation, groupable=False), operation
+            lambda: self.engine.select(execution.raw, operation),
+            lambda: self.engine.write(execution.raw, operation, groupable=False),
+            operation,
         )
 
     def write_of(self, operation: Any, *, alone: bool) -> tuple[Callable[..., Any], tuple[Any, ...], bool]:
@@ -197,6 +199,10 @@ class SqliteStore:
         """Drop the tables."""
         await self.engine.write(_define, await anyio.to_thread.run_sync(_removal, models), groupable=False)
 
+    async def compare(self, models: Sequence[ModelInfo]) -> list[Difference]:
+        """Compare what is defined in the file with what ``prepare`` would define."""
+        return await anyio.to_thread.run_sync(_differences, models, await self.engine.select(_definitions))
+
 
 # In a thread: the import of SQLAlchemy, for schemas only, takes a fifth of a second.
 def _creation(models: Sequence[ModelInfo]) -> tuple[list[ModelInfo], list[str]]:
@@ -213,6 +219,16 @@ def _removal(models: Sequence[ModelInfo]) -> list[str]:
 
     _, tables = schema.build(models, SCHEMA)
     return schema.drop_statements(tables, models, SCHEMA)
+
+
+def _definitions(connection: execution.Connection) -> list[tuple[str, str, str, str]]:
+    return connection.execute("select type, name, tbl_name, sql from sqlite_schema where sql is not null").fetchall()
+
+
+def _differences(models: Sequence[ModelInfo], found: list[tuple[str, str, str, str]]) -> list[Difference]:
+    from holdall.stores.sqlite.drift import differences  # noqa: PLC0415
+
+    return differences(models, found)
 
 
 def _define(connection: execution.Connection, statements: list[str]) -> None:
@@ -239,7 +255,9 @@ async def reading_first(read: Callable[[], Any], write: Callable[[], Any], opera
 def _unbindable(operation: op.Raw) -> HoldallError:
     given = list(operation.parameters.items()) or [pair for item in operation.many for pair in item.items()]
     shown = ", ".join(f":{name} ({type(value).__name__})" for name, value in given)
-    return ValidationError(f"sqlite cannot bind one of {shown}; pass a Decimal as the number that its column holds, and documents as JSON text")
+    return ValidationError(
+        f"sqlite cannot bind one of {shown}; pass a Decimal as the number that its column holds, and documents as JSON text"
+    )
 
 
 def _written(operation: Any, cause: BaseException | None) -> dict[str, Any]:
@@ -251,5 +269,3 @@ def _written(operation: Any, cause: BaseException | None) -> dict[str, Any]:
     elif isinstance(operation, op.Update):
         pairs = list(zip(operation.fields, operation.values, strict=True))
     return {spec.name: spec.python(value) for spec, value in pairs}
-
-
