@@ -19,8 +19,6 @@ from holdall.store import Executor
 
 MAX_KEYS = 1000
 
-Group = dict[tuple[Any, ...], list[asyncio.Future[Any]]]
-
 
 class Coalescing:
     """An executor in front of another that gathers ``Fetch`` operations."""
@@ -37,11 +35,28 @@ class Coalescing:
         gathering = self._loops.get(loop)
         if gathering is None:
             gathering = self._loops[loop] = _Gathering(self._inner)
-        return gathering.add(operation, loop)
+        return gathering.fetch(operation, loop)
 
     async def stream(self, operation: Select, batch: int) -> RowStream:
         """Start a query."""
         return await self._inner.stream(operation, batch)
+
+
+class _Group:
+    """Reads of one model that go together.
+
+    Attributes:
+        waiters: per key, those who wait for a record each.
+        waiting: how many of them were not cancelled.
+    """
+
+    __slots__ = ("first", "task", "waiters", "waiting")
+
+    def __init__(self, first: Fetch) -> None:
+        self.first = first
+        self.waiters: dict[tuple[Any, ...], list[asyncio.Future[Any]]] = {}
+        self.waiting = 0
+        self.task: asyncio.Task[None] | None = None
 
 
 class _Gathering:
@@ -49,66 +64,73 @@ class _Gathering:
 
     def __init__(self, inner: Executor) -> None:
         self._inner = inner
-        self._groups: dict[ModelInfo, tuple[Fetch, Group]] = {}
+        self._groups: dict[ModelInfo, _Group] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def add(self, operation: Fetch, loop: asyncio.AbstractEventLoop) -> asyncio.Future[Any]:
-        found = self._groups.get(operation.info)
-        if found is None or len(found[1]) >= MAX_KEYS:
-            found = self._groups[operation.info] = (operation, {})
-            loop.call_soon(self._start, *found, context=contextvars.Context())
-        future = loop.create_future()
-        found[1].setdefault(operation.key, []).append(future)
-        return future
+    async def fetch(self, operation: Fetch, loop: asyncio.AbstractEventLoop) -> Any:
+        """Join the group of the operation's model, and wait for the record."""
+        group = self._groups.get(operation.info)
+        if group is None or len(group.waiters) >= MAX_KEYS:
+            group = self._begin(operation, loop)
+        future: asyncio.Future[Any] = loop.create_future()
+        waiters = group.waiters.get(operation.key)
+        if waiters is None:
+            group.waiters[operation.key] = [future]
+        else:
+            waiters.append(future)
+        group.waiting += 1
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._leave(group)
+            raise
 
-    def _start(self, first: Fetch, group: Group) -> None:
-        current = self._groups.get(first.info)
-        if current is not None and current[1] is group:
-            del self._groups[first.info]
-        if all(future.done() for futures in group.values() for future in futures):
-            return
-        task = asyncio.get_running_loop().create_task(self._run(first, group))
+    def _begin(self, first: Fetch, loop: asyncio.AbstractEventLoop) -> _Group:
+        group = self._groups[first.info] = _Group(first)
+        # Its first step comes after whatever else this turn of the loop runs.
+        task = group.task = loop.create_task(self._run(group), context=contextvars.Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        # When every waiter is cancelled nobody wants the result, and the operation is cancelled, too.
-        waiting = sum(len(futures) for futures in group.values())
+        return group
 
-        def done(_: asyncio.Future[Any]) -> None:
-            nonlocal waiting
-            waiting -= 1
-            if not waiting:
-                task.cancel()
+    def _close(self, group: _Group) -> None:
+        if self._groups.get(group.first.info) is group:
+            del self._groups[group.first.info]
 
-        for futures in group.values():
-            for future in futures:
-                future.add_done_callback(done)
+    def _leave(self, group: _Group) -> None:
+        """Note that a waiter was cancelled. After the last one nobody wants the result, and the operation is cancelled, too."""
+        group.waiting -= 1
+        if not group.waiting and group.task is not None:
+            self._close(group)
+            group.task.cancel()
 
-    async def _run(self, first: Fetch, group: Group) -> None:
+    async def _run(self, group: _Group) -> None:
+        self._close(group)
         try:
-            found = await self._read(first, group)
+            records = await self._read(group)
+            _answer(group, records)
         except BaseException as exc:  # noqa: BLE001  - every waiter gets the error, a cancel of this task included
-            for futures in group.values():
-                for future in futures:
-                    if not future.done():
-                        future.set_exception(exc) if not isinstance(exc, asyncio.CancelledError) else future.cancel()
-            return
-        for key, futures in group.items():
-            rows = found.get(key, ())
-            for position, future in enumerate(futures):
-                if not future.done():
-                    future.set_result(rows[position] if rows else None)
+            for future in _unanswered(group):
+                future.set_exception(exc) if not isinstance(exc, asyncio.CancelledError) else future.cancel()
 
-    async def _read(self, first: Fetch, group: Group) -> dict[tuple[Any, ...], Any]:
-        """Return, per key, as many objects as waiters."""
-        info, decoder = first.info, first.decoder
-        if len(group) == 1:
-            (key,) = group
-            record = await self._inner.execute(Fetch(info, key, decoder))
-            records = [] if record is None else [record]
-        else:
-            records = await self._inner.execute(FetchMany(info, list(group), decoder))
-        found: dict[tuple[Any, ...], Any] = {}
-        for record in records:
-            key = tuple([spec.plain(record.__dict__[spec.name]) for spec in info.key])
-            found[key] = [record, *(record.model_copy(deep=True) for _ in group[key][1:])]
-        return found
+    async def _read(self, group: _Group) -> list[Any]:
+        first = group.first
+        if len(group.waiters) > 1:
+            records: list[Any] = await self._inner.execute(FetchMany(first.info, list(group.waiters), first.decoder))
+            return records
+        record = await self._inner.execute(first)
+        return [] if record is None else [record]
+
+
+def _answer(group: _Group, records: list[Any]) -> None:
+    key_of = group.first.info.key_of
+    for record in records:
+        for place, future in enumerate(group.waiters[key_of(record.__dict__)]):
+            if not future.done():
+                future.set_result(record.model_copy(deep=True) if place else record)
+    for future in _unanswered(group):
+        future.set_result(None)
+
+
+def _unanswered(group: _Group) -> list[asyncio.Future[Any]]:
+    return [future for waiters in group.waiters.values() for future in waiters if not future.done()]
