@@ -4,34 +4,45 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import itertools
 from asyncio import CancelledError
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from holdall.errors import HoldallError, SessionClosed, TransactionError
+from holdall.errors import CommitUnknownError, HoldallError, SessionClosed, TransactionError
 from holdall.query.operations import Operation, Select
 from holdall.query.stream import RowStream
 from holdall.record.record import Record, set_state
 from holdall.record.state import State
 from holdall.store import Transaction
+from holdall.wrappers import watching
 
 Callback = Callable[[], object]  # a plain function, or one that returns an awaitable
 
 
+class Owner(watching.Watched, Protocol):
+    """The backend whose work it is."""
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None], /) -> None:
+        """Run what must outlive a cancelled task."""
+        ...
+
+
 class Work:
-    """The executor of a session. After a statement that failed nothing goes on until a rollback, of all or to a savepoint.
+    """The executor of a session. After a statement that failed nothing goes on until a rollback, of all or to a savepoint."""
 
-    ``spawn`` runs what must outlive a cancelled task.
-    """
-
-    def __init__(self, transaction: Transaction, spawn: Callable[[Coroutine[Any, Any, None]], None]) -> None:
+    def __init__(self, transaction: Transaction, owner: Owner) -> None:
         self._transaction = transaction
-        self._spawn = spawn
+        self._owner = owner
         self._turn = _Turn()
         self._failed: BaseException | None = None
+        self._lost = False  # what failed has taken the whole transaction with it: no savepoint can bring it back
         self._closed = False
-        self._depth = 0  # of savepoints
+        self._savepoints: list[Mark] = []
+        self._numbers = itertools.count(1)  # of savepoints
+        self._streams: set[_WorkStream] = set()
+        self._due: list[Callback] = []  # to be called, because the transaction has ended their way
         self._changes: list[_Change] = []
         self._on_commit: list[Callback] = []
         self._on_rollback: list[Callback] = []
@@ -40,23 +51,43 @@ class Work:
 
     async def execute(self, operation: Operation) -> Any:
         """Carry out one operation, in its turn."""
-        return await self._do(self._transaction.execute, operation)
+        return await self._do(self._watched().execute, operation)
 
     async def stream(self, operation: Select, batch: int) -> RowStream:
         """Start a query whose batches take their turn among the other statements."""
-        return _WorkStream(self, await self._do(self._transaction.stream, operation, batch))
+        stream = _WorkStream(self, await self._do(self._watched().stream, operation, batch))
+        self._streams.add(stream)
+        return stream
 
-    async def next_batch(self, source: RowStream) -> list[Any]:
+    async def next_batch(self, stream: _WorkStream) -> list[Any]:
         """Read from a stream, in its turn."""
-        found: list[Any] = await self._do(source.fetch)
+        self.check_open()
+        self.check_stream(stream)
+        found: list[Any] = await self._do(stream.fetch_now)
         return found
 
-    async def end_stream(self, source: RowStream) -> None:
+    def check_stream(self, stream: _WorkStream) -> None:
+        """Raise when the transaction of the stream has ended."""
+        if stream not in self._streams:
+            msg = "the transaction in which the stream began has ended; read it to its end before commit() and rollback()"
+            raise TransactionError(msg)
+
+    async def end_stream(self, stream: _WorkStream) -> None:
         """Close a stream, in its turn; without waiting when the transaction is over."""
-        if self._closed or self._failed is not None:
-            source.abandon()
+        if stream not in self._streams or self._failed is not None:
+            self.abandon_stream(stream)
         else:
-            await self._do(source.aclose)
+            self._streams.discard(stream)
+            await self._do(stream.source.aclose)
+
+    def abandon_stream(self, stream: _WorkStream) -> None:
+        """Close a stream without waiting."""
+        self._streams.discard(stream)
+        stream.source.abandon()
+
+    def _watched(self) -> Transaction:
+        watcher = watching.watcher
+        return self._transaction if watcher is None else watcher.inside(self._owner, self._transaction)
 
     async def _do(self, method: Callable[..., Awaitable[Any]], *args: Any) -> Any:
         await self._turn.take()
@@ -67,10 +98,15 @@ class Work:
             try:
                 return await method(*args)
             except BaseException as exc:
-                self._failed = exc
+                self._fail(exc)
                 raise
         finally:
             self._turn.give()
+
+    def _fail(self, error: BaseException, *, lost: bool = False) -> None:
+        self._failed = self._failed or error
+        # After a cancel nothing may be awaited, and the store has given the transaction up.
+        self._lost = self._lost or lost or not isinstance(error, Exception)
 
     def check_open(self) -> None:
         """Raise ``SessionClosed`` after the end."""
@@ -80,7 +116,7 @@ class Work:
 
     def _refuse_inside_savepoint(self, what: str, remedy: str) -> None:
         self.check_open()
-        if self._depth:
+        if self._savepoints:
             msg = f"{what} inside a savepoint() block would end the savepoint's transaction; {remedy}"
             raise TransactionError(msg)
 
@@ -105,60 +141,99 @@ class Work:
     async def commit(self) -> None:
         """Commit, then call those who wait for it."""
         self._refuse_inside_savepoint("commit()", "leave the block first")
-        if self._failed is not None:
-            error = _failure(self._failed)
-            await self.rollback()
-            raise error
-        await self._turn.take()
-        try:
-            await self._transaction.commit()
-        except BaseException as exc:
-            self._forget_all(exc)
-            raise
-        finally:
-            self._turn.give()
-        self._changes.clear()
-        self._on_rollback.clear()
-        callbacks, self._on_commit = self._on_commit, []
-        await _call(callbacks)
+        await self._then_call(self._commit())
 
     async def rollback(self) -> None:
         """Roll back, put the objects back, then call those who wait for it."""
         self._refuse_inside_savepoint("rollback()", "raise an exception to undo the block")
+        await self._then_call(self._rollback())
+
+    async def finish(self, error: BaseException | None) -> None:
+        """Commit at the end of the session's block, or roll back when it raised; then call those who wait for it."""
+        await self._then_call(self._finish(error))
+
+    async def _then_call(self, ending: Coroutine[Any, Any, None]) -> None:
+        try:
+            await ending
+        except Exception:
+            await _call(self._take_due())
+            raise
+        await _call(self._take_due())
+
+    def _take_due(self) -> list[Callback]:
+        callbacks, self._due = self._due, []
+        return callbacks
+
+    async def _commit(self) -> None:
         await self._turn.take()
         try:
-            await self._transaction.rollback()
+            self.check_open()
+            if self._failed is None:
+                self._end_streams()
+                await self._watched().commit()
+        except BaseException as exc:
+            if self._failed is None:
+                self._undo_all(is_known=isinstance(exc, Exception) and not isinstance(exc, CommitUnknownError))
+                self._fail(exc)
+            raise
+        finally:
+            self._turn.give()
+        if self._failed is not None:
+            error = _failure(self._failed)
+            await self._rollback()
+            raise error
+        self._changes.clear()
+        self._on_rollback.clear()
+        self._due += self._on_commit
+        self._on_commit.clear()
+
+    async def _rollback(self) -> None:
+        await self._turn.take()
+        try:
+            self.check_open()
+            self._end_streams()
+            await self._watched().rollback()
+        except SessionClosed:
+            raise
         except BaseException:
             self._transaction.abandon()
             raise
         finally:
             self._turn.give()
-            callbacks = self._forget_all(None)
-        await _call(callbacks)
+            self._undo_all(is_known=True)
 
-    def _forget_all(self, failed: BaseException | None) -> list[Callback]:
+    def _end_streams(self) -> None:
+        for stream in list(self._streams):
+            self.abandon_stream(stream)
+
+    def _undo_all(self, *, is_known: bool) -> None:
+        """Put the objects back; the callbacks of a rollback are due when it is known that there was one."""
         for change in reversed(self._changes):
             change.undo()
         self._changes.clear()
+        if is_known:
+            self._due += self._on_rollback
         self._on_commit.clear()
-        self._failed = failed
-        callbacks, self._on_rollback = self._on_rollback, []
-        return callbacks
+        self._on_rollback.clear()
+        self._failed, self._lost = None, False
 
     def _abandon(self) -> None:
         """Roll back without waiting: the store's own task does what takes time."""
+        self._end_streams()
         self._transaction.abandon()
-        callbacks = self._forget_all(None)
+        self._undo_all(is_known=True)
+        callbacks = self._take_due()
         if callbacks:
-            self._spawn(_call(callbacks))
+            self._owner.spawn(_call(callbacks))
 
-    async def finish(self, error: BaseException | None) -> None:
-        """Commit at the end of the session's block, or roll back when it raised."""
+    async def _finish(self, error: BaseException | None) -> None:
+        inside = bool(self._savepoints)
+        self._savepoints.clear()
         try:
-            if error is None:
-                await self.commit()
-            elif isinstance(error, Exception):
-                await self.rollback()
+            if error is None and not inside:
+                await self._commit()
+            elif isinstance(error, Exception | None):
+                await self._rollback()
             else:
                 self._abandon()
         except CancelledError:
@@ -170,35 +245,47 @@ class Work:
             # The block's own exception is what matters. A rollback fails when the connection is gone, and the transaction with it.
         finally:
             self._closed = True
+        if error is None and inside:
+            msg = "the session's block has ended while another task was inside a savepoint; it was rolled back: await the task first"
+            raise TransactionError(msg)
 
     # -- savepoints --------------------------------------------------------------------------------------------------------------------
 
     async def set_savepoint(self) -> Mark:
         """Set a savepoint; return what ``end_savepoint`` needs."""
-        name = f"holdall_{self._depth + 1}"
-        await self._do(self._transaction.savepoint, name)
-        self._depth += 1
-        return Mark(name, len(self._changes), len(self._on_commit), len(self._on_rollback))
+        name = f"holdall_{next(self._numbers)}"
+        await self._do(self._watched().savepoint, name)
+        mark = Mark(name, len(self._changes), len(self._on_commit), len(self._on_rollback))
+        self._savepoints.append(mark)
+        return mark
 
     async def end_savepoint(self, mark: Mark, error: BaseException | None) -> None:
         """Keep what was done since the savepoint, or undo it when its block raised or one of its statements failed."""
-        self._depth -= 1
+        self._leave_savepoint(mark)
         if error is None and self._failed is None:
-            await self._do(self._transaction.release, mark.name)
+            await self._do(self._watched().release, mark.name)
             return
         if error is not None and not isinstance(error, Exception):
             # Cancelled: nothing may be awaited here, and the transaction must not go on as if the block had been undone.
-            self._failed = self._failed or error
+            self._fail(error)
         failed = self._failed
-        if isinstance(failed, Exception | None) and not self._closed:
+        if not self._lost and not self._closed:
             await self._undo_since(mark)
         if error is None and failed is not None:
             # A database error was swallowed inside: what the block did is undone, and must not look as if it were kept.
             raise _failure(failed)
 
+    def _leave_savepoint(self, mark: Mark) -> None:
+        if self._closed:
+            return
+        if self._savepoints[-1] is not mark:
+            # Whatever becomes of the outer one takes the inner one with it, whose task would not notice.
+            self._fail(TransactionError("savepoints of two tasks that share the session overlap; let one task at a time have one"), lost=True)
+        self._savepoints = [other for other in self._savepoints if other is not mark]
+
     async def _undo_since(self, mark: Mark) -> None:
         self._failed = None
-        await self._do(self._transaction.rollback_to, mark.name)
+        await self._do(self._watched().rollback_to, mark.name)
         for change in reversed(self._changes[mark.changes :]):
             change.undo()
         del self._changes[mark.changes :]
@@ -270,20 +357,24 @@ class _Change:
 
 
 class _WorkStream:
-    """A stream whose batches take their turn among the session's statements."""
+    """A stream whose batches take their turn among the session's statements; it ends with the transaction."""
 
     def __init__(self, work: Work, source: RowStream) -> None:
         self._work = work
-        self._source = source
+        self.source = source
 
     async def fetch(self) -> list[Any]:
-        return await self._work.next_batch(self._source)
+        return await self._work.next_batch(self)
+
+    async def fetch_now(self) -> list[Any]:
+        self._work.check_stream(self)  # it may have ended while this task waited for its turn
+        return await self.source.fetch()
 
     async def aclose(self) -> None:
-        await self._work.end_stream(self._source)
+        await self._work.end_stream(self)
 
     def abandon(self) -> None:
-        self._source.abandon()
+        self._work.abandon_stream(self)
 
 
 def _failure(failed: BaseException) -> TransactionError:
