@@ -40,7 +40,12 @@ def _combine(operator: Literal["and", "or"], left: Condition, right: object) -> 
     if not isinstance(right, Condition):
         msg = f"a condition combines with conditions only, not with {right!r}"
         raise QueryError(msg)
-    return Combination(operator, (left, right))
+    # Flat, so that thousands of conditions joined one by one do not nest thousands deep.
+    return Combination(operator, (*_parts(operator, left), *_parts(operator, right)))
+
+
+def _parts(operator: str, item: Condition) -> tuple[Condition, ...]:
+    return item.items if isinstance(item, Combination) and item.operator == operator else (item,)
 
 
 class Combination(Condition):
@@ -292,6 +297,10 @@ class F:
         made = cls("")
         made.operator, made.left, made.right = operator, left, right
         return made
+
+    def __repr__(self) -> str:
+        """Return the expression as it is written."""
+        return f"F({self.name!r})" if self.operator is None else f"({self.left!r} {self.operator} {self.right!r})"
 
     def __add__(self, other: object) -> F:
         """Add."""
