@@ -19,9 +19,7 @@ demo: .venv/demo.stamp ## run the example service's main job; DATABASE_URL=postg
 	@$(PY) -m examples.atlas.demo $(ARGS)
 
 serve: .venv/demo.stamp ## leave the example service running, on PORT or a free port
-	@port=$${PORT:-$$($(PY) -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')}; \
-	echo "the API: http://127.0.0.1:$$port/docs (Ctrl-C ends it)"; \
-	exec $(PY) -m uvicorn examples.atlas.app:app --host 127.0.0.1 --port $$port --log-level warning $(ARGS)
+	@exec $(PY) -m examples.atlas serve $(ARGS)
 
 test: .venv/dev.stamp ## start private servers, run every test, end with a table of engines
 	@scripts/install-servers

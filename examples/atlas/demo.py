@@ -16,7 +16,7 @@ import httpx
 from rich import box
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
 import holdall
@@ -71,7 +71,7 @@ async def forget(url: str) -> None:
 
 async def import_the_world(client: Client, report: Report, console: Console) -> None:
     """Send all records of pycountry, and show how far it is."""
-    columns = (TextColumn("  {task.description:<13}"), BarColumn(30), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("  {task.description:<13}"), BarColumn(30), MofNCompleteColumn())
     with Progress(*columns, console=console) as progress:
         for kind, source in importer.SOURCES.items():
             records = source()
@@ -102,7 +102,8 @@ async def run(url: str, console: Console) -> Report:
     begin = perf_counter()
     async with running_service({**os.environ, "DATABASE_URL": url}) as address, httpx.AsyncClient(base_url=address, timeout=60) as http:
         client = Client(http)
-        await client.get("/health")
+        with console.status("the service starts"):
+            await client.get("/health")
         report.rows.append(("start the service", 1, perf_counter() - begin))
         console.print(f"\nThe service answers at {address}/docs while this runs. It gets the records of pycountry:")
         await import_the_world(client, report, console)

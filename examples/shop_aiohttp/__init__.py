@@ -1,0 +1,1 @@
+"""A small shop over aiohttp: ``python -m examples.shop_aiohttp``."""
