@@ -22,6 +22,7 @@ from holdall.record.record import Record
 from holdall.session import Session, SessionBlock, Sessions, check_given
 from holdall.settings import Settings
 from holdall.store import BeginOptions, Difference, Executor, Isolation, Store
+from holdall.wrappers import watching
 from holdall.wrappers.coalescing import Coalescing
 from holdall.wrappers.refusing import refuse
 
@@ -39,14 +40,18 @@ class Backend(DataAccess):
     """
 
     def __init__(self, store: Store, settings: Settings) -> None:
-        self.store = self._store = store
-        self.decoders = self._decoders = Decoders(store)
         self.settings = settings
-        self._outside: Executor = Coalescing(store) if settings.coalesce else store
+        self.use_store(store)
         self.sessions = Sessions(self)
         self._engine = Engine(self)
         self._closed = False
         self._tasks: set[asyncio.Task[Any]] = set()
+
+    def use_store(self, store: Store) -> None:
+        """Send what comes from now on to another store, such as a wrapper around this one's; sessions that are open keep theirs."""
+        self.store = self._store = store
+        self.decoders = self._decoders = Decoders(store)
+        self._outside: Executor = Coalescing(store) if self.settings.coalesce else store
 
     def __repr__(self) -> str:
         """Return the store's settings without secrets."""
@@ -76,7 +81,7 @@ class Backend(DataAccess):
                 return entry.work
         if self._closed:
             raise PoolClosed(_CLOSED)
-        return self._outside
+        return self._outside if watching.watcher is None else watching.watcher.outside(self)
 
     def _in_session(self) -> bool:
         return ambient.current.get() is not None and ambient.find(self) is not None

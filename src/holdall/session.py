@@ -13,6 +13,7 @@ from holdall.data_access import DataAccess, Decoders
 from holdall.errors import ConfigurationError, SessionConflict, SessionNotFound
 from holdall.raw_access import RawAccess
 from holdall.record.record import Record
+from holdall.settings import Settings
 from holdall.store import BeginOptions, Executor, Store
 from holdall.work import Callback, Mark, Work
 from holdall.wrappers.refusing import refuse
@@ -23,6 +24,7 @@ class Home(Protocol):
 
     store: Store
     decoders: Decoders
+    settings: Settings
 
     @property
     def cursor_key(self) -> str | None:
@@ -146,7 +148,7 @@ class SessionBlock:
             raise SessionConflict(msg)
         if ambient.find(self._backend) is not None:
             raise SessionConflict(_NESTED)
-        self._work = Work(self._backend.store.begin(self._options), self._backend.spawn)
+        self._work = Work(self._backend.store.begin(self._options), self._backend)
         session = Session(self._backend, self._work)
         self._entry = session.enter()
         return session
