@@ -4,15 +4,16 @@ import os
 from collections.abc import AsyncGenerator
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 import holdall
 from holdall import Backend, Model
 
 _HEALTH = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
+_PHASES = [Phase.explicit, Phase.generate, Phase.shrink]
 # The quick profile repeats the same examples in every run; the thorough one looks for new ones.
-settings.register_profile("quick", derandomize=True, database=None, deadline=None, max_examples=15, suppress_health_check=_HEALTH)
-settings.register_profile("thorough", deadline=None, max_examples=1500, suppress_health_check=_HEALTH, print_blob=True)
+settings.register_profile("quick", derandomize=True, database=None, deadline=None, max_examples=15, phases=_PHASES, suppress_health_check=_HEALTH)
+settings.register_profile("thorough", deadline=None, max_examples=1000, phases=_PHASES, suppress_health_check=_HEALTH, print_blob=True)
 settings.load_profile(os.environ.get("HOLDALL_PROPERTIES", "quick"))
 
 

@@ -9,6 +9,7 @@ It favours being obvious over being fast. The rules R1 to R18 stand in the docum
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Context, Inexact, InvalidOperation, localcontext
 from typing import Any
 
 from holdall.errors import ValidationError
@@ -172,7 +173,12 @@ def compute(expression: Any, row: Row) -> Any:
     left, right = compute(expression.left, row), compute(expression.right, row)
     if left is None or right is None:
         return None
-    return _ARITHMETIC[expression.operator](left, right)
+    with localcontext(_EXACT):
+        return _ARITHMETIC[expression.operator](left, right)
+
+
+# Python's own context would round to 28 digits.
+_EXACT = Context(prec=1000, traps=[Inexact, InvalidOperation])
 
 
 _ARITHMETIC: Mapping[str, Callable[[Any, Any], Any]] = {

@@ -181,6 +181,13 @@ def _first_of(year: int, kind: Kind) -> date:
     return date(year, 1, 1) if kind is Kind.DATE else datetime(year, 1, 1, tzinfo=UTC)
 
 
+def _impossible_part(leaf: Leaf) -> Predicate | None:
+    return None if 1 <= leaf.value <= _LAST_PART[leaf.operator] else FALSE
+
+
+_LAST_PART = {"month": 12, "day": 31}
+
+
 def _no_items(leaf: Leaf) -> Predicate | None:
     if leaf.value:
         return None
@@ -193,6 +200,7 @@ _REWRITES: Mapping[str, Callable[[Leaf], Predicate | None]] = {
     "startswith": _prefix,
     **dict.fromkeys(("contains", "endswith", "icontains", "istartswith", "iendswith"), _empty_text),
     "year": _year,
+    **dict.fromkeys(_LAST_PART, _impossible_part),
     **dict.fromkeys(("has_any", "has_all"), _no_items),
 }
 
