@@ -10,6 +10,7 @@ from holdall.query.operations import Operation, Raw
 from holdall.record.decoder import Decoder, shape_fields
 from holdall.record.metadata import ModelInfo, model_info
 from holdall.record.record import Record
+from holdall.sql.parameters import bound, positional
 
 V = TypeVar("V")
 
@@ -60,17 +61,17 @@ class RawAccess:
 
     async def execute(self, sql: str, /, **parameters: Any) -> int:
         """Run a statement; return how many rows it affected."""
-        affected: int = await self.run_operation(Raw("execute", _text(sql), parameters))
+        affected: int = await self.run_operation(Raw("execute", _checked(sql, parameters), parameters))
         return affected
 
     async def execute_many(self, sql: str, /, items: Iterable[Mapping[str, Any]]) -> int:
         """Run a statement once per item, all or nothing; return how many rows it affected in all."""
         many = [dict(item) for item in items]
-        affected: int = await self.run_operation(Raw("execute_many", _text(sql), {}, many)) if many else 0
+        affected: int = await self.run_operation(Raw("execute_many", _checked(sql, *many), {}, many)) if many else 0
         return affected
 
     async def _raw(self, sql: str, parameters: Mapping[str, Any]) -> tuple[list[str], list[Any]]:
-        found: tuple[list[str], list[Any]] = await self.run_operation(Raw("fetch", _text(sql), parameters))
+        found: tuple[list[str], list[Any]] = await self.run_operation(Raw("fetch", _checked(sql, parameters), parameters))
         return found
 
 
@@ -78,10 +79,17 @@ def _is_model(shape: object) -> TypeGuard[type[Record]]:
     return isinstance(shape, type) and issubclass(shape, Record)
 
 
-def _text(sql: object) -> str:
+def _checked(sql: object, *given: Mapping[str, Any]) -> str:
+    """Return the text; refuse what is wrong with it before any I/O, which would leave a transaction failed and a batch half done."""
     if not isinstance(sql, str):
         msg = f"raw SQL is a text, not {sql!r}"
         raise QueryError(msg)
+    if "\0" in sql:
+        msg = "raw SQL must not hold U+0000; bind the value"
+        raise QueryError(msg)
+    _, names = positional(sql, "$")
+    for parameters in given:
+        bound(names, parameters, parameters.__getitem__)
     return sql
 
 
