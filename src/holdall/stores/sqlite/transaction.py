@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import sqlite3
 from asyncio import CancelledError
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from holdall.errors import BackendError, TransactionError
+from holdall.errors import BackendError, LockNotAvailable, StatementTimeout, TransactionError
 from holdall.query import operations as op
 from holdall.query.operations import Operation, Select
 from holdall.sql.compiler import Statement
@@ -91,7 +92,7 @@ class SqliteTransaction:
                 if snapshot:
                     await lease.begin_snapshot(read_only=options.read_only)
                 else:
-                    await lease.begin_write(options.timeout, nowait=nowait)
+                    await self._wait_for_turn(lease.begin_write, nowait=nowait)
             except BaseException:
                 lease.abandon()
                 raise
@@ -100,10 +101,19 @@ class SqliteTransaction:
                 await self._run(_execute, (f"savepoint {name}",))
         if writes and snapshot and not self._lease.holds_writer:
             try:
-                await self._lease.upgrade_to_write(options.timeout, nowait=nowait)
+                await self._wait_for_turn(self._lease.upgrade_to_write, nowait=nowait)
             except CancelledError:
                 self.abandon()
                 raise
+
+    async def _wait_for_turn(self, take: Callable[..., Awaitable[None]], *, nowait: bool) -> None:
+        timeout = self._options.timeout
+        try:
+            await take(timeout, nowait=nowait)
+        except LockNotAvailable as exc:
+            if timeout is None or nowait:
+                raise
+            raise StatementTimeout(timeout) from exc
 
     async def stream(self, operation: Select, batch: int) -> SqliteStream:
         """Start a query: on the transaction's connection if it has one, else on its own."""
