@@ -7,6 +7,8 @@ import contextlib
 from collections.abc import AsyncGenerator, Callable
 from typing import Generic, TypeVar
 
+from holdall.errors import PoolClosed
+
 from . import forks
 
 R = TypeVar("R")
@@ -18,17 +20,26 @@ class PerLoop(Generic[R]):
     A resource whose loop shuts down (``asyncio.run``, ``Runner``) or is found closed is terminated, without a warning.
     """
 
-    __slots__ = ("__weakref__", "_guards", "_make", "_resources", "_terminate")
+    __slots__ = ("__weakref__", "_guards", "_make", "_resources", "_shut", "_terminate")
 
     def __init__(self, make: Callable[[], R], terminate: Callable[[R], None]) -> None:
         self._make = make
         self._terminate = terminate
         self._resources: dict[asyncio.AbstractEventLoop, R] = {}
         self._guards: dict[asyncio.AbstractEventLoop, AsyncGenerator[None]] = {}
+        self._shut = False
         forks.watch(self)
 
+    def shut(self) -> None:
+        """Make no more resources: whoever still has a way to one must not open it anew."""
+        self._shut = True
+
+    def reopen(self) -> None:
+        """Make resources again."""
+        self._shut = False
+
     def get(self) -> R:
-        """Return the running loop's resource, made now if need be."""
+        """Return the running loop's resource, made now if need be. Raises: PoolClosed after ``shut()``."""
         loop = asyncio.get_running_loop()
         try:
             return self._resources[loop]
@@ -64,6 +75,8 @@ class PerLoop(Generic[R]):
         return inherited
 
     def _add(self, loop: asyncio.AbstractEventLoop) -> R:
+        if self._shut:
+            raise PoolClosed("the backend is closed; open it by 'async with backend:' or 'await backend.open()'")
         self._forget_closed()
         resource = self._resources[loop] = self._make()
         guard = self._guards[loop] = self._until_shutdown(loop)

@@ -57,12 +57,14 @@ class PostgresStore:
 
     async def open(self) -> None:
         """Connect once, so that a wrong URL is found out."""
+        self._pools.reopen()
         pool = self.pool
         await pool.open()
         pool.give(pool.take() or await pool.acquire())
 
     async def close(self, timeout: float) -> None:
         """Close the connections of the running event loop, and end those of others."""
+        self._pools.shut()
         pool = self._pools.pop()
         try:
             if pool is not None:

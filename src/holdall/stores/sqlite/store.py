@@ -79,10 +79,12 @@ class SqliteStore:
 
     async def open(self) -> None:
         """Open the file."""
+        self._engines.reopen()
         await self.engine.open()
 
     async def close(self, timeout: float) -> None:
         """Close the engine of the running event loop, and end those of others."""
+        self._engines.shut()
         engine = self._engines.pop()
         try:
             if engine is not None:
