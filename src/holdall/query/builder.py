@@ -182,9 +182,20 @@ class QueryBuilder(Generic[T_co]):
         """Run the query, as ``all()``."""
         return self.all().__await__()
 
-    async def all(self, *, strict: bool = False) -> list[T_co]:
-        """Return what matches. ``strict`` validates every object again and raises ``CorruptRecordError``."""
+    async def all(self, *, strict: bool = False, cache: bool | None = None) -> list[T_co]:
+        """Return what matches.
+
+        Args:
+            strict: validate every object again; raises ``CorruptRecordError``.
+            cache: True gives the session's answer to the same query, where it has one, with the same objects, and lets it keep this one;
+                False asks the database in any case. None is as the session was opened (``query_cache``).
+
+        Raises:
+            QueryError: ``cache=True`` outside a session.
+        """
         operation = self._select()
+        if cache is not None:
+            operation = operation._replace(cache=cache)
         found: list[T_co] = [] if is_empty(operation) else await self._runner.run_operation(operation)
         return _validated(self._info, found) if strict and self._shape is None else found
 
@@ -277,7 +288,7 @@ class QueryBuilder(Generic[T_co]):
         key = self._runner.cursor_key
         position = None if after is None else cursors.read(after, digest, order, key)
         backward = position is not None and position.backward
-        operation = self._page_operation(order, position, size + 1)
+        operation = self._page_operation(order, position, min(size, _MOST - 1) + 1)
         rows: list[Any] = [] if is_empty(operation) else await self._runner.run_operation(operation)
         more, rows = len(rows) > size, rows[:size]
         if backward:
@@ -392,13 +403,15 @@ def _number(name: str, value: object, *, least: int = 0) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         msg = f"{name} is a number from {least}, not {value!r}"
         raise QueryError(msg)
-    return min(value, 2**63 - 1)
+    return min(value, _MOST)
 
 
 def describe(predicate: Predicate) -> Any:
     """Return a condition as plain data whose ``repr`` is the same in every process."""
     if isinstance(predicate, Leaf):
-        return (predicate.field.name, predicate.path, predicate.operator, predicate.value)
+        # A set has another order in every process.
+        value = sorted(map(repr, predicate.value)) if predicate.operator in ("in", "has_any", "has_all") else predicate.value
+        return (predicate.field.name, predicate.path, predicate.operator, value)
     items: Iterable[Predicate] = (predicate.item,) if isinstance(predicate, Not) else predicate.items
     return (type(predicate).__name__, *(describe(item) for item in items))
 
