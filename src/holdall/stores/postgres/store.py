@@ -6,7 +6,7 @@ import asyncio
 from asyncio import CancelledError
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NoReturn
 
 import anyio.to_thread
 
@@ -105,7 +105,7 @@ class PostgresStore:
                     result = await run(slot.connection)
         except BaseException as error:
             self.give_up(pool, slot, error)
-            raise self.translated(error, operation) from error
+            self.fail(error, operation)
         pool.give(slot)
         return result
 
@@ -118,6 +118,13 @@ class PostgresStore:
         else:
             # Cancelled or timed out: the server is still at it, and has to be told.
             pool.hand_off(slot)
+
+    def fail(self, error: BaseException, operation: Operation | None, timeout: float | None = None) -> NoReturn:
+        """Raise our error for a driver's, or the error itself."""
+        known = self.translated(error, operation, timeout)
+        if known is error:
+            raise error
+        raise known from error
 
     def translated(self, error: BaseException, operation: Operation | None, timeout: float | None = None) -> BaseException:
         """Return our error for a driver's; others are returned as they are."""
@@ -250,7 +257,7 @@ class PostgresTransaction:
         except Exception as error:
             if slot.connection.is_closed():
                 self._release_broken()
-            raise self._store.translated(error, operation, self._options.timeout) from error
+            self._store.fail(error, operation, self._options.timeout)
         except BaseException:
             self.abandon()
             raise
@@ -265,7 +272,7 @@ class PostgresTransaction:
             await slot.connection.execute(text)
         except BaseException as error:
             self._store.give_up(pool, slot, error)
-            raise self._store.translated(error, None) from error
+            self._store.fail(error, None)
         self._pool, self._slot = pool, slot
         return slot
 
@@ -306,7 +313,7 @@ class PostgresTransaction:
             await slot.connection.execute("rollback")
         except BaseException as error:
             self._store.give_up(pool, slot, error)
-            raise self._store.translated(error, None) from error
+            self._store.fail(error, None)
         pool.give(slot)
 
     def abandon(self) -> None:
