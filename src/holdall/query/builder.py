@@ -24,6 +24,7 @@ from holdall.record.record import validate
 
 T_co = TypeVar("T_co", covariant=True)
 V = TypeVar("V")
+_MOST = 2**63 - 1  # what every store takes as a limit
 
 
 class Runner(Protocol):
