@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from holdall.capabilities import Capability
@@ -158,20 +158,25 @@ class DataAccess:
             NotFoundError: there is none.
             QueryError: the key is not of the model's type.
         """
-        found = await self.get_or_none(model, key, lock=lock, strict=strict)
+        found: M | None = await self._fetch(model, key, lock=lock)
         if found is None:
             raise NotFoundError(model.__name__, key)
+        if strict:
+            validate_again(model_info(model), found)
         return found
 
     async def get_or_none(self, model: type[M], key: Any, *, lock: bool = False, strict: bool = False) -> M | None:
         """Return the record with this key, or None; otherwise as ``get``."""
+        found: M | None = await self._fetch(model, key, lock=lock)
+        if strict and found is not None:
+            validate_again(model_info(model), found)
+        return found
+
+    def _fetch(self, model: type[Record], key: Any, *, lock: bool) -> Awaitable[Any]:
         info, decoder = self._decoders.of_model(model)
         operation = Fetch(info, info.plain_key(key), decoder, _LOCK if lock else None)
         executor = self._check(operation) if lock else self._executor()
-        found: M | None = await executor.execute(operation)
-        if strict and found is not None:
-            validate_again(info, found)
-        return found
+        return executor.execute(operation)
 
     async def get_many(self, model: type[M], keys: Iterable[Any]) -> list[M | None]:
         """Return the records with these keys, in their order, None where there is none. Keys may repeat."""
@@ -180,7 +185,7 @@ class DataAccess:
         if not wanted:
             return []
         found: list[M] = await self.run_operation(FetchMany(info, list(dict.fromkeys(wanted)), decoder))
-        by_key = {tuple([spec.plain(record.__dict__[spec.name]) for spec in info.key]): record for record in found}
+        by_key = {info.key_of(record.__dict__): record for record in found}
         return [by_key.get(key) for key in wanted]
 
     async def refresh(self, record: M) -> M:
@@ -376,7 +381,7 @@ class DataAccess:
     @staticmethod
     def _key_of(info: ModelInfo, record: Record) -> tuple[Any, ...]:
         values = record.__dict__
-        key = info.plain_key(values[info.key[0].name] if len(info.key) == 1 else tuple(values[spec.name] for spec in info.key))
+        key = info.key_of(values)
         stored = plain_state(record)
         if stored is not None and any(stored[spec.position] != part for spec, part in zip(info.key, key, strict=True)):
             msg = f"the key of a stored record cannot change (it is {info.bare_key(stored)!r}); delete it and create another"

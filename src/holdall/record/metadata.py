@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import annotated_types
 from pydantic.fields import FieldInfo
@@ -17,7 +18,7 @@ from holdall.naming import near_miss
 from holdall.record.documents import Document, validity
 from holdall.record.fields import Index, OnDelete, Storage, StorageOption, storage_of
 from holdall.record.types import FieldType, Kind, analyse
-from holdall.record.values import WrongTypeError, plain_scalar
+from holdall.record.values import INT_MAX, INT_MIN, WrongTypeError, plain_scalar
 
 if TYPE_CHECKING:
     from holdall.record.record import Record
@@ -100,6 +101,17 @@ class FieldSpec:
         return self.type.enum(plain) if self.type.enum is not None else plain
 
 
+def _never(_: Any) -> bool:
+    return False
+
+
+_PLAIN_KEYS: Mapping[Kind, Callable[[Any], bool]] = {
+    Kind.INT: lambda key: type(key) is int and INT_MIN <= key <= INT_MAX,
+    Kind.STR: lambda key: type(key) is str and key.isascii() and "\0" not in key,
+    Kind.UUID: lambda key: type(key) is UUID,
+}
+
+
 @dataclass(frozen=True, eq=False)
 class ModelInfo:
     """What a model class says.
@@ -164,6 +176,12 @@ class ModelInfo:
             raise QueryError(msg)
         return spec
 
+    @cached_property
+    def _is_plain_key(self) -> Callable[[Any], bool]:
+        """Tell quickly that a bare key is plain already; False says nothing."""
+        kind = self.key[0].type
+        return _PLAIN_KEYS.get(kind.kind, _never) if len(self.key) == 1 and kind.enum is None else _never
+
     def plain_key(self, key: Any) -> tuple[Any, ...]:
         """Return the plain values of a key: the bare value, or a tuple in the order of the key's fields.
 
@@ -171,6 +189,8 @@ class ModelInfo:
             QueryError: the key is not of the model's type.
             ValidationError: no store may keep the value.
         """
+        if self._is_plain_key(key):
+            return (key,)
         parts: tuple[Any, ...] = (key,)
         if len(self.key) != 1:
             parts = key if isinstance(key, tuple) else ()  # pyright: ignore[reportUnknownVariableType]  # of anything
@@ -188,6 +208,15 @@ class ModelInfo:
         if part is None:
             raise WrongTypeError
         return plain_scalar(spec.type, part)
+
+    def key_of(self, values: Mapping[str, Any]) -> tuple[Any, ...]:
+        """Return the plain key among a record's values by field name; raises as ``plain_key``."""
+        names = self._key_names
+        return self.plain_key(values[names[0]] if len(names) == 1 else tuple([values[name] for name in names]))
+
+    @cached_property
+    def _key_names(self) -> tuple[str, ...]:
+        return tuple(spec.name for spec in self.key)
 
     def bare_key(self, row: Iterable[Any]) -> Any:
         """Return the key of a plain row as users see it."""

@@ -1,7 +1,8 @@
 """Coalesced reads: reads by key of one model that start in the same turn of the event loop become one operation.
 
-Each call sees data no older than its start, because the operation begins after it. A missing record, an error and a cancelled waiter stay
-that waiter's own; two waiters for one key get an object each. Only reads outside sessions and without a lock come here.
+A read goes at once while it is the only one, because to wait for others costs a turn of the loop. Each call sees data no older than its
+start, because the operation begins after it. A missing record, an error and a cancelled waiter stay that waiter's own; two waiters for one
+key get an object each. Only reads outside sessions and without a lock come here.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ import asyncio
 import contextvars
 from collections.abc import Awaitable
 from typing import Any
-from weakref import WeakKeyDictionary
 
+from holdall.pool import PerLoop
 from holdall.query.operations import Fetch, FetchMany, Operation, Select
 from holdall.query.stream import RowStream
 from holdall.record.metadata import ModelInfo
@@ -25,17 +26,13 @@ class Coalescing:
 
     def __init__(self, inner: Executor) -> None:
         self._inner = inner
-        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, _Gathering] = WeakKeyDictionary()
+        self._gatherings: PerLoop[_Gathering] = PerLoop(lambda: _Gathering(inner), _Gathering.terminate)
 
     def execute(self, operation: Operation) -> Awaitable[Any]:
         """Carry out an operation, a ``Fetch`` together with others of this turn."""
         if type(operation) is not Fetch or operation.lock is not None:
             return self._inner.execute(operation)
-        loop = asyncio.get_running_loop()
-        gathering = self._loops.get(loop)
-        if gathering is None:
-            gathering = self._loops[loop] = _Gathering(self._inner)
-        return gathering.fetch(operation, loop)
+        return self._gatherings.get().fetch(operation)
 
     async def stream(self, operation: Select, batch: int) -> RowStream:
         """Start a query."""
@@ -64,15 +61,27 @@ class _Gathering:
 
     def __init__(self, inner: Executor) -> None:
         self._inner = inner
+        self._loop = asyncio.get_running_loop()
         self._groups: dict[ModelInfo, _Group] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._running = 0  # operations that are under way
+        self._lonely = True  # nobody joined the last group
 
-    async def fetch(self, operation: Fetch, loop: asyncio.AbstractEventLoop) -> Any:
-        """Join the group of the operation's model, and wait for the record."""
+    def terminate(self) -> None:
+        """Do nothing: the loop cancels its tasks when it shuts down."""
+
+    async def fetch(self, operation: Fetch) -> Any:
+        """Read the record; together with others, unless nobody else reads, or did a moment ago."""
+        if self._lonely and not self._running:
+            self._running += 1
+            try:
+                return await self._inner.execute(operation)
+            finally:
+                self._running -= 1
         group = self._groups.get(operation.info)
         if group is None or len(group.waiters) >= MAX_KEYS:
-            group = self._begin(operation, loop)
-        future: asyncio.Future[Any] = loop.create_future()
+            group = self._begin(operation)
+        future: asyncio.Future[Any] = self._loop.create_future()
         waiters = group.waiters.get(operation.key)
         if waiters is None:
             group.waiters[operation.key] = [future]
@@ -85,10 +94,10 @@ class _Gathering:
             self._leave(group)
             raise
 
-    def _begin(self, first: Fetch, loop: asyncio.AbstractEventLoop) -> _Group:
+    def _begin(self, first: Fetch) -> _Group:
         group = self._groups[first.info] = _Group(first)
         # Its first step comes after whatever else this turn of the loop runs.
-        task = group.task = loop.create_task(self._run(group), context=contextvars.Context())
+        task = group.task = self._loop.create_task(self._run(group), context=contextvars.Context())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return group
@@ -106,12 +115,16 @@ class _Gathering:
 
     async def _run(self, group: _Group) -> None:
         self._close(group)
+        self._lonely = group.waiting == 1
+        self._running += 1
         try:
             records = await self._read(group)
             _answer(group, records)
         except BaseException as exc:  # noqa: BLE001  - every waiter gets the error, a cancel of this task included
             for future in _unanswered(group):
                 future.set_exception(exc) if not isinstance(exc, asyncio.CancelledError) else future.cancel()
+        finally:
+            self._running -= 1
 
     async def _read(self, group: _Group) -> list[Any]:
         first = group.first
@@ -128,8 +141,9 @@ def _answer(group: _Group, records: list[Any]) -> None:
         for place, future in enumerate(group.waiters[key_of(record.__dict__)]):
             if not future.done():
                 future.set_result(record.model_copy(deep=True) if place else record)
-    for future in _unanswered(group):
-        future.set_result(None)
+    if len(records) < len(group.waiters):
+        for future in _unanswered(group):
+            future.set_result(None)
 
 
 def _unanswered(group: _Group) -> list[asyncio.Future[Any]]:
