@@ -46,7 +46,8 @@ def _generated() -> Sequence[Any]:
 
 
 SCHEMA = SchemaDialect(
-    dialect=postgresql.dialect(),  # type: ignore[no-untyped-call]
+    # For the statements as they are sent: the default style doubles each % for a driver that takes it as a parameter.
+    dialect=postgresql.dialect(paramstyle="named"),  # type: ignore[no-untyped-call]
     type_of=_type_of,
     checks=lambda _: (),
     literal=_literal,

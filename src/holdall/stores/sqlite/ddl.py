@@ -84,8 +84,11 @@ def _body(tokens: Sequence[str]) -> tuple[list[list[str]], list[str]]:
 
 def _written(tokens: Iterable[str]) -> str:
     """Return tokens as one text: keywords and names in lower case, as SQLite takes them, quotes where a name needs them."""
-    words = [token if token[0] == "'" else _quoted(unquoted(token).lower()) if token[0] in '"`[' else token.lower() for token in tokens]
-    return re.sub(r"(?<=\() | (?=[(),])", "", " ".join(words))
+    text = ""
+    for token in tokens:
+        word = token if token[0] == "'" else _quoted(unquoted(token).lower()) if token[0] in '"`[' else token.lower()
+        text += word if word in (")", ",") or text[-1:] in ("", "(") else " " + word
+    return text
 
 
 def _quoted(name: str) -> str:

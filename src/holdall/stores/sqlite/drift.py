@@ -10,7 +10,8 @@ import sqlalchemy as sa
 
 from holdall.record.metadata import ModelInfo
 from holdall.sql import schema
-from holdall.sql.drift import Changes, changed_columns, compare
+from holdall.sql.drift import Changes, Definitions, Part, changed_columns, compare
+from holdall.sql.naming import quote
 from holdall.store import Difference
 from holdall.stores.sqlite import functions
 from holdall.stores.sqlite.ddl import definitions
@@ -26,7 +27,8 @@ def differences(models: Sequence[ModelInfo], rows: Iterable[Row]) -> list[Differ
     names = {info.name.lower(): info.name for info in tables}
     wanted = _own(_schema_of(schema.create_statements(tables, tables, SCHEMA)), names)
     found = _own(rows, names)
-    return compare(definitions(wanted), definitions(found), _changed(metadata, [text for kind, _, _, text in found if kind == "table"]))
+    there = definitions(found)
+    return compare(definitions(wanted), there, _changed(metadata, there))
 
 
 def _own(rows: Iterable[Row], names: Mapping[str, str]) -> list[Row]:
@@ -38,11 +40,17 @@ def _schema_of(statements: Iterable[str]) -> list[Row]:
         return connection.execute("select type, name, tbl_name, sql from sqlite_schema where sql is not null").fetchall()
 
 
-def _changed(metadata: sa.MetaData, statements: Iterable[str]) -> Changes:
-    with closing(_database(statements)) as copy:
+def _changed(metadata: sa.MetaData, there: Definitions) -> Changes:
+    with closing(_database(_columns_of(table, parts) for table, parts in there.items())) as copy:
         engine = sa.create_engine("sqlite://", creator=lambda: copy, poolclass=sa.StaticPool)
         with engine.connect() as connection:
             return changed_columns(connection, metadata)
+
+
+def _columns_of(table: str, parts: Mapping[Part, str]) -> str:
+    """Return a statement that makes a table without its constraints: reflection trips over those whose names need quotes."""
+    columns = ", ".join(f"{quote(name)} {text}" for (kind, name), text in parts.items() if kind == "column")
+    return f"create table {quote(table)} ({columns})"
 
 
 def _database(statements: Iterable[str]) -> sqlite3.Connection:
