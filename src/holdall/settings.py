@@ -193,3 +193,17 @@ def find_store(url: str, options: Mapping[str, Any]) -> tuple[Any, Settings]:
         raise ConfigurationError(msg)
     descriptor = points[scheme].load()
     return descriptor, descriptor.settings.from_url(parsed, options)
+
+
+def find_descriptor(settings: Settings) -> Any:
+    """Return the descriptor of the store that takes these settings.
+
+    Raises:
+        ConfigurationError: none does.
+    """
+    for point in _descriptors().values():
+        descriptor = point.load()
+        if descriptor.settings is type(settings):
+            return descriptor
+    msg = f"no registered store takes {type(settings).__name__}"
+    raise ConfigurationError(msg)

@@ -1,8 +1,8 @@
 """Private servers for the tests: free ports, temporary folders, direct children that are waited on, nothing left behind."""
 
+from holdall.testing.proxy import Proxy
 from tests.servers.pgbouncer import PgbouncerServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.process import ServerFailed, ServerMissing
-from tests.servers.proxy import Proxy
 
 __all__ = ("PgbouncerServer", "PostgresServer", "Proxy", "ServerFailed", "ServerMissing")

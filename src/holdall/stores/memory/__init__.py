@@ -17,5 +17,12 @@ class _Descriptor:
 
         return MemoryStore(settings)
 
+    async def make_scratch(self, settings: Any) -> Any:
+        """Return the same settings: every store is a new one."""
+        return settings
+
+    async def remove_scratch(self, settings: Any, scratch: Any) -> None:
+        """Do nothing: it goes with its store."""
+
 
 DESCRIPTOR = _Descriptor()

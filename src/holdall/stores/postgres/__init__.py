@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 from holdall.errors import MissingDriverError
+from holdall.query.operations import Raw
 from holdall.stores.postgres.settings import PostgresSettings
 
 
@@ -21,6 +24,23 @@ class _Descriptor:
         from holdall.stores.postgres.store import PostgresStore  # noqa: PLC0415 - imports the driver
 
         return PostgresStore(settings)
+
+    async def make_scratch(self, settings: Any) -> Any:
+        """Create a database on the same server; the user needs the right to (CREATEDB)."""
+        scratch = replace(settings, database=f"holdall_test_{uuid4().hex}")
+        await self._run(settings, f"create database {scratch.database} template template0")
+        return scratch
+
+    async def remove_scratch(self, settings: Any, scratch: Any) -> None:
+        """Drop the database, whoever is connected to it."""
+        await self._run(settings, f"drop database if exists {scratch.database} with (force)")
+
+    async def _run(self, settings: Any, sql: str) -> None:
+        store = self.make(settings)
+        try:
+            await store.execute(Raw("execute", sql, {}))
+        finally:
+            await store.close(settings.connect_timeout)
 
 
 DESCRIPTOR = _Descriptor()

@@ -1,5 +1,7 @@
 """A TCP proxy that counts what passes and does harm on request."""
 
+from __future__ import annotations
+
 import asyncio
 from contextlib import suppress
 from types import TracebackType
@@ -13,14 +15,25 @@ class Proxy:
     """Stand before ``host:port`` on a free loopback port, counting round trips, bytes and connections.
 
     A round trip is a burst from a client after the last bytes came from the server, so that pipelined messages count once, and the
-    handshake of a connection counts too: warm up, then ``reset_counts()``.
+    handshake of a connection counts too: warm up, then ``reset_counts()``. Encrypted connections pass, too.
+
+    ::
+
+        async with Proxy("127.0.0.1", 5432) as proxy, holdall.open(proxy.url(url)) as backend:
+            proxy.cut_after_reply_bytes(20)
+
+    Attributes:
+        host, port: where it listens, once it is entered.
+        delay: seconds before each chunk of a reply is passed on.
+        chunk: at most so many bytes are passed on at once, in both directions; 1 is a trickle.
+        round_trips, bytes_sent, bytes_received, connections: counted since the last ``reset_counts()``, from the clients' point of view.
     """
 
     def __init__(self, host: str, port: int) -> None:
         self.host = "127.0.0.1"
         self.port = 0
-        self.delay = 0.0  # seconds before each chunk of a reply is passed on
-        self.chunk = CHUNK  # at most so many bytes at once, in both directions; 1 is a trickle
+        self.delay = 0.0
+        self.chunk = CHUNK
         self._target = (host, port)
         self._listener: asyncio.Server | None = None
         self._links: dict[_Link, asyncio.Task[None]] = {}
@@ -31,13 +44,15 @@ class Proxy:
         self.reset_counts()
 
     def reset_counts(self) -> None:
+        """Count from zero again."""
         self.round_trips = 0
-        self.bytes_sent = 0  # by clients
-        self.bytes_received = 0  # by clients
-        self.connections = 0  # accepted since the last reset
+        self.bytes_sent = 0
+        self.bytes_received = 0
+        self.connections = 0
 
     @property
     def open_connections(self) -> int:
+        """How many connections are open now."""
         return len(self._links)
 
     def url(self, url: str) -> str:
@@ -60,6 +75,7 @@ class Proxy:
         self._replies_flow.clear()
 
     def release_replies(self) -> None:
+        """Pass on what was held, and what comes."""
         self._replies_flow.set()
 
     async def wait_for_request(self) -> None:
@@ -80,10 +96,12 @@ class Proxy:
             self.port = self._listener.sockets[0].getsockname()[1]
 
     async def __aenter__(self) -> Self:
+        """Listen."""
         await self.admit()
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Stop listening and drop all connections."""
         self.refuse()
         self.cut()
         serving = list(self._links.values())
@@ -96,7 +114,7 @@ class Proxy:
         with suppress(asyncio.CancelledError):
             await self._carry(_Link(writer), reader)
 
-    async def _carry(self, link: "_Link", reader: asyncio.StreamReader) -> None:
+    async def _carry(self, link: _Link, reader: asyncio.StreamReader) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._links[link] = task
@@ -112,7 +130,7 @@ class Proxy:
             link.abort()
             del self._links[link]
 
-    async def _pass_requests(self, link: "_Link", reader: asyncio.StreamReader) -> None:
+    async def _pass_requests(self, link: _Link, reader: asyncio.StreamReader) -> None:
         with suppress(OSError):  # either side went away
             while data := await reader.read(self.chunk):
                 if not link.client_spoke_last:
@@ -123,7 +141,7 @@ class Proxy:
                 self._request_came.set()
         link.finish(link.server)
 
-    async def _pass_replies(self, link: "_Link", reader: asyncio.StreamReader) -> None:
+    async def _pass_replies(self, link: _Link, reader: asyncio.StreamReader) -> None:
         with suppress(OSError):
             while data := await reader.read(self.chunk):
                 link.client_spoke_last = False
