@@ -12,7 +12,7 @@ from typing import Any, Self, TypeVar, TypeVarTuple
 from holdall import ambient
 from holdall.capabilities import Capability
 from holdall.data_access import DataAccess, Decoders
-from holdall.errors import ConfigurationError, HoldallError, LimitExceeded, PoolClosed, is_retryable
+from holdall.errors import ConfigurationError, HoldallError, LimitExceeded, PoolClosed, QueryError, is_retryable
 from holdall.query.operations import Operation
 from holdall.query.planner import model_needs
 from holdall.raw_access import RawAccess
@@ -85,6 +85,13 @@ class Backend(DataAccess):
 
     def _in_session(self) -> bool:
         return ambient.current.get() is not None and ambient.find(self) is not None
+
+    def _cache_queries(self) -> None:
+        entry = ambient.find(self)
+        if entry is None:
+            msg = "the query cache belongs to a session, so that all(cache=True) needs one: async with backend.session() as session"
+            raise QueryError(msg)
+        entry.work.cache_queries(every=False)
 
     def _remember(self, record: Record, stamps: Mapping[str, Any]) -> None:
         if ambient.current.get() is not None:
@@ -187,6 +194,7 @@ class Backend(DataAccess):
         isolation: Isolation | None = None,
         read_only: bool = False,
         timeout: float | None = None,
+        query_cache: bool = False,
     ) -> SessionBlock:
         """Return a block that is one transaction: ``async with backend.session() as session``.
 
@@ -196,12 +204,14 @@ class Backend(DataAccess):
                 version field or ``lock=True``.
             read_only: the store refuses writes.
             timeout: seconds that each statement may take (``StatementTimeout``).
+            query_cache: the same query asked again gives the same objects without asking the database, until a write, raw SQL or the end of
+                the transaction may have changed its answer. Writes of others stay unseen meanwhile.
 
         Raises:
             UnsupportedOperation: the store has no such transactions.
         """
         options = BeginOptions(isolation, read_only, timeout)
-        check_given(self, session, options)
+        check_given(self, session, options, query_cache=query_cache)
         missing = _session_needs(options) - self._store.capabilities
         if missing:
             raise refuse(self._store, "session()", "it", missing)
@@ -209,7 +219,7 @@ class Backend(DataAccess):
             msg = f"timeout is a number of seconds above 0, not {timeout!r}"
             raise ConfigurationError(msg)
         self._check_open()
-        return SessionBlock(self, session, options)
+        return SessionBlock(self, session, options, query_cache=query_cache)
 
     async def run(
         self,
@@ -259,9 +269,10 @@ class Engine(RawAccess):
         isolation: Isolation | None = None,
         read_only: bool = False,
         timeout: float | None = None,
+        query_cache: bool = False,
     ) -> SessionBlock:
         """Return the same as ``backend.session``."""
-        return self._backend.session(session, isolation=isolation, read_only=read_only, timeout=timeout)
+        return self._backend.session(session, isolation=isolation, read_only=read_only, timeout=timeout, query_cache=query_cache)
 
     def stats(self) -> Mapping[str, Any]:
         """Return figures of the pool of the running event loop, such as ``size``, ``idle``, ``in_use`` and ``waiting``."""

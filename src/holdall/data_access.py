@@ -93,6 +93,10 @@ class DataAccess:
     def _in_session(self) -> bool:
         raise NotImplementedError
 
+    def _cache_queries(self) -> None:
+        """Let the session keep answers; raise ``QueryError`` outside one."""
+        raise NotImplementedError
+
     def _remember(self, record: Record, stamps: Mapping[str, Any]) -> None:
         """Note what a write is about to change in the object, so that a rollback can put it back."""
         raise NotImplementedError
@@ -123,6 +127,8 @@ class DataAccess:
         if lock is not None and not self._in_session():
             msg = "a lock ends with its transaction, so that lock=True and for_update() need one: async with backend.session() as session"
             raise QueryError(msg)
+        if isinstance(operation, Select) and operation.cache:
+            self._cache_queries()
         return self._executor()
 
     def decoder(self, info: ModelInfo, names: tuple[str, ...] | None = None, shape: Any = None) -> Decoder:

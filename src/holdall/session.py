@@ -59,6 +59,9 @@ class Session(DataAccess, RawAccess):
     def _in_session(self) -> bool:
         return True
 
+    def _cache_queries(self) -> None:
+        self._work.cache_queries(every=False)
+
     def _remember(self, record: Record, stamps: Mapping[str, Any]) -> None:
         self._work.remember(record, stamps)
 
@@ -131,10 +134,11 @@ class Savepoint:
 class SessionBlock:
     """The block of ``backend.session()``."""
 
-    def __init__(self, backend: Home, given: Session | None, options: BeginOptions) -> None:
+    def __init__(self, backend: Home, given: Session | None, options: BeginOptions, *, query_cache: bool) -> None:
         self._backend = backend
         self._given = given
         self._options = options
+        self._query_cache = query_cache
         self._work: Work | None = None
         self._entry: ambient.Entry | None = None
 
@@ -149,6 +153,8 @@ class SessionBlock:
         if ambient.find(self._backend) is not None:
             raise SessionConflict(_NESTED)
         self._work = Work(self._backend.store.begin(self._options), self._backend)
+        if self._query_cache:
+            self._work.cache_queries(every=True)
         session = Session(self._backend, self._work)
         self._entry = session.enter()
         return session
@@ -206,7 +212,7 @@ _NESTED = (
 )
 
 
-def check_given(backend: Home, given: Session | None, options: BeginOptions) -> None:
+def check_given(backend: Home, given: Session | None, options: BeginOptions, *, query_cache: bool = False) -> None:
     """Refuse a given session that cannot be used as asked.
 
     Raises:
@@ -217,6 +223,6 @@ def check_given(backend: Home, given: Session | None, options: BeginOptions) -> 
     if given.backend is not backend:
         msg = "the session that was passed belongs to another backend"
         raise SessionConflict(msg)
-    if options != BeginOptions():
-        msg = "isolation, read_only and timeout belong to whoever opens the session; leave them out when passing one"
+    if query_cache or options != BeginOptions():
+        msg = "isolation, read_only, timeout and query_cache belong to whoever opens the session; leave them out when passing one"
         raise ConfigurationError(msg)

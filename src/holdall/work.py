@@ -17,6 +17,7 @@ from holdall.record.record import Record, set_state
 from holdall.record.state import State
 from holdall.store import Transaction
 from holdall.wrappers import watching
+from holdall.wrappers.query_cache import QueryCache
 
 Callback = Callable[[], object]  # a plain function, or one that returns an awaitable
 
@@ -35,6 +36,7 @@ class Work:
     def __init__(self, transaction: Transaction, owner: Owner) -> None:
         self._transaction = transaction
         self._owner = owner
+        self._cache: QueryCache | None = None
         self._turn = _Turn()
         self._failed: BaseException | None = None
         self._lost = False  # what failed has taken the whole transaction with it: no savepoint can bring it back
@@ -47,15 +49,21 @@ class Work:
         self._on_commit: list[Callback] = []
         self._on_rollback: list[Callback] = []
 
+    def cache_queries(self, *, every: bool) -> None:
+        """Keep the answers of queries until the transaction ends: of every one, or of those that ask for it."""
+        # A statement that waits for its turn goes by without the cache, and is over before the first answer is kept.
+        if self._cache is None:
+            self._cache = QueryCache(self._watched, every=every)
+
     # -- statements --------------------------------------------------------------------------------------------------------------------
 
     async def execute(self, operation: Operation) -> Any:
         """Carry out one operation, in its turn."""
-        return await self._do(self._watched().execute, operation)
+        return await self._do(self._way().execute, operation)
 
     async def stream(self, operation: Select, batch: int) -> RowStream:
         """Start a query whose batches take their turn among the other statements."""
-        stream = _WorkStream(self, await self._do(self._watched().stream, operation, batch))
+        stream = _WorkStream(self, await self._do(self._way().stream, operation, batch))
         self._streams.add(stream)
         return stream
 
@@ -84,6 +92,10 @@ class Work:
         """Close a stream without waiting."""
         self._streams.discard(stream)
         stream.source.abandon()
+
+    def _way(self) -> Transaction:
+        """Return what the next statement is given to: the query cache, where there is one, watchers, and the store's transaction."""
+        return self._watched() if self._cache is None else self._cache
 
     def _watched(self) -> Transaction:
         watcher = watching.watcher
@@ -170,7 +182,7 @@ class Work:
             self.check_open()
             if self._failed is None:
                 self._end_streams()
-                await self._watched().commit()
+                await self._way().commit()
         except BaseException as exc:
             if self._failed is None:
                 self._undo_all(is_known=isinstance(exc, Exception) and not isinstance(exc, CommitUnknownError))
@@ -192,7 +204,7 @@ class Work:
         try:
             self.check_open()
             self._end_streams()
-            await self._watched().rollback()
+            await self._way().rollback()
         except SessionClosed:
             raise
         except BaseException:
@@ -211,6 +223,8 @@ class Work:
         for change in reversed(self._changes):
             change.undo()
         self._changes.clear()
+        if self._cache is not None:
+            self._cache.forget()
         if is_known:
             self._due += self._on_rollback
         self._on_commit.clear()
@@ -254,7 +268,7 @@ class Work:
     async def set_savepoint(self) -> Mark:
         """Set a savepoint; return what ``end_savepoint`` needs."""
         name = f"holdall_{next(self._numbers)}"
-        await self._do(self._watched().savepoint, name)
+        await self._do(self._way().savepoint, name)
         mark = Mark(name, len(self._changes), len(self._on_commit), len(self._on_rollback))
         self._savepoints.append(mark)
         return mark
@@ -263,7 +277,7 @@ class Work:
         """Keep what was done since the savepoint, or undo it when its block raised or one of its statements failed."""
         self._leave_savepoint(mark)
         if error is None and self._failed is None:
-            await self._do(self._watched().release, mark.name)
+            await self._do(self._way().release, mark.name)
             return
         if error is not None and not isinstance(error, Exception):
             # Cancelled: nothing may be awaited here, and the transaction must not go on as if the block had been undone.
@@ -285,7 +299,7 @@ class Work:
 
     async def _undo_since(self, mark: Mark) -> None:
         self._failed = None
-        await self._do(self._watched().rollback_to, mark.name)
+        await self._do(self._way().rollback_to, mark.name)
         for change in reversed(self._changes[mark.changes :]):
             change.undo()
         del self._changes[mark.changes :]

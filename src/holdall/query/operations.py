@@ -46,6 +46,7 @@ class Select(NamedTuple):
     Attributes:
         order: total when ``limit``, ``offset`` or ``after`` is given; may be empty otherwise.
         after: the values of the order's fields that the result starts behind (keyset).
+        cache: whether the session keeps the answer; None leaves it to how the session was opened. Stores have nothing to do with it.
     """
 
     info: ModelInfo
@@ -56,6 +57,7 @@ class Select(NamedTuple):
     offset: int | None = None
     after: tuple[Any, ...] | None = None
     lock: Lock | None = None
+    cache: bool | None = None
 
 
 class Count(NamedTuple):
