@@ -431,9 +431,20 @@ def validate_again(info: ModelInfo, item: Any) -> None:
     """
     values = item.__dict__
     try:
-        validate(info.model, {name: values[name] for name in info.by_name})
+        validate(info.model, {name: _unpacked(values[name]) for name in info.by_name})
     except pydantic.ValidationError as exc:
         first = exc.errors()[0]
         field = str(first["loc"][0]) if first["loc"] else info.key[0].name
         key = tuple(values[spec.name] for spec in info.key)
         raise CorruptRecordError(info.label, key[0] if len(key) == 1 else key, field, first["msg"]) from exc
+
+
+def _unpacked(value: Any) -> Any:
+    """Return a value with nested models as dicts, because pydantic takes an instance for valid whatever it holds."""
+    if isinstance(value, pydantic.BaseModel):
+        return {name: _unpacked(item) for name, item in {**value.__dict__, **(value.__pydantic_extra__ or {})}.items()}
+    if isinstance(value, dict):
+        return {key: _unpacked(item) for key, item in cast("dict[Any, Any]", value).items()}
+    if isinstance(value, list):
+        return [_unpacked(item) for item in cast("list[Any]", value)]
+    return value
