@@ -11,7 +11,7 @@ from uuid import UUID
 from holdall.errors import ValidationError
 from holdall.record.metadata import FieldSpec, ModelInfo
 from holdall.record.types import Kind
-from holdall.record.values import INT_MAX, INT_MIN, WrongTypeError
+from holdall.record.values import INT_MAX, INT_MIN, WrongTypeError, decimal_test
 
 Encode = Callable[[Mapping[str, Any]], tuple[Any, ...]]
 
@@ -27,7 +27,7 @@ _SUSPICIOUS: Mapping[Kind, str] = {
     Kind.DATETIME: "type(v) is not datetime or v.tzinfo is not UTC",
     Kind.TIME: "type(v) is not time or v.tzinfo is not None or v.fold",
     Kind.TIMEDELTA: "True",
-    Kind.DECIMAL: "True",
+    Kind.DECIMAL: "not fits(v)",
     Kind.DOCUMENT: "True",
 }
 _NAMES = {"UUID": UUID, "UTC": UTC, "date": date, "datetime": datetime, "time": time, "timedelta": timedelta}
@@ -60,6 +60,8 @@ def build_encoder(info: ModelInfo) -> Encode:
     for spec in info.fields:
         variable = f"v{spec.position}"
         names[f"check{spec.position}"] = checked(info, spec)
+        if spec.type.kind is Kind.DECIMAL:
+            names[f"fits{spec.position}"] = decimal_test(spec.type)
         lines.append(" " + _line(spec, variable))
     lines.append(f" return ({''.join(f'v{spec.position},' for spec in info.fields)})")
 
@@ -73,7 +75,8 @@ def build_encoder(info: ModelInfo) -> Encode:
 
 
 def _line(spec: FieldSpec, variable: str) -> str:
-    test = "True" if spec.type.enum is not None else _SUSPICIOUS[spec.type.kind].replace("v.", f"{variable}.")
+    test = "True" if spec.type.enum is not None else _SUSPICIOUS[spec.type.kind]
+    test = test.replace("v.", f"{variable}.").replace("fits(", f"fits{spec.position}(")
     test = " ".join(variable if word == "v" else word for word in test.replace("(v)", f"({variable})").split(" "))
     may_be_none = spec.nullable or spec.storage.generated
     if test == "True":

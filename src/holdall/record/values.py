@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, date, datetime, time, timedelta
-from decimal import Decimal
+from decimal import Context, Decimal, InvalidOperation, Rounded
 from enum import Enum
 from typing import Any
 from uuid import UUID
@@ -122,6 +122,23 @@ def _decimal(kind: FieldType, value: Any) -> Decimal:
             raise ValidationError(msg, value=value)
         number = Decimal((sign, tuple(map(int, significant)), exponent if significant else 0))
     return number or abs(number)
+
+
+def decimal_test(kind: FieldType) -> Callable[[Any], bool]:
+    """Return the quick test whether a value is a plain ``Decimal`` of this type; False says that it needs a closer look."""
+    quantize = Context(prec=kind.digits, traps=[Rounded, InvalidOperation]).quantize
+    unit = Decimal((0, (1,), -kind.places))
+
+    def fits(value: Any) -> bool:
+        if type(value) is not Decimal or not value.is_finite() or not value:
+            return False
+        try:
+            quantize(value, unit)  # signals more digits, or more places, than there may be
+        except (Rounded, InvalidOperation):
+            return False
+        return True
+
+    return fits
 
 
 def _uuid(_: FieldType, value: Any) -> UUID:

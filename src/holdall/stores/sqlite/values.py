@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any
 from uuid import UUID, SafeUUID
 
 from holdall.record.decoder import Expression
 from holdall.record.metadata import FieldSpec
-from holdall.record.types import FieldType, Kind
+from holdall.record.types import MAX_DIGITS, FieldType, Kind
 
 INTEGER_DIGITS = 18
 _MICROSECOND = timedelta(microseconds=1)
@@ -61,15 +61,13 @@ def uuid_from_bytes(value: bytes) -> UUID:
 # -- Decimal as a scaled integer, or as a text that sorts as the numbers do -----------------------------------------------------------------
 
 
+# Digits enough for every plain value: the default context of the caller might round.
+_scale = Context(prec=2 * MAX_DIGITS).scaleb
+
+
 def units_of(value: Decimal, places: int) -> int:
-    """Return how many units of the last place a number is, exactly: ``Decimal.scaleb`` would round to the context's precision."""
-    sign, digits, exponent = value.as_tuple()
-    assert isinstance(exponent, int)
-    shift = exponent + places
-    number = int("".join(map(str, digits)))
-    # What is cut off are zeros: a plain value has no more places than its field.
-    number = number * 10**shift if shift >= 0 else number // 10**-shift
-    return -number if sign else number
+    """Return how many units of the last place a number is, exactly."""
+    return int(_scale(value, places))
 
 
 def text_of(units: int, digits: int) -> str:
