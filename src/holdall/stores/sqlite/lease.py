@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar, TypeVarTuple
 
 from holdall.errors import SessionClosed, TransactionError
 from holdall.stores.sqlite.connection import patiently, roll_back
-from holdall.stores.sqlite.pooled import Connector, PooledConnection, SessionOperation
+from holdall.stores.sqlite.pooled import Connector, Opened, PooledConnection, SessionOperation
 
 if TYPE_CHECKING:
     import sqlite3
@@ -67,6 +67,16 @@ class SessionConnection:
         result: R = await operation.run(self._workers.statement_timeout if timeout is None else timeout)
         return result
 
+    def opens(self, close: Opened) -> None:
+        """Note a cursor that is about to be opened, and how to close it in the worker thread; a lease ends with it open or closed."""
+        self._pooled.opened.append(close)
+
+    async def close(self, close: Opened) -> None:
+        """Close a cursor."""
+        await self.run(close)
+        if close in self._pooled.opened:
+            self._pooled.opened.remove(close)
+
     async def begin_write(self, timeout: float | None = None, *, nowait: bool = False) -> None:
         """Wait for the right to write and begin a transaction with it.
 
@@ -121,7 +131,7 @@ class SessionConnection:
         if self._slot is None:
             return
         pooled = self._pooled
-        clean = clean and not self._broken and self._mode is None and pooled.current is None and pooled.ticket is None
+        clean = clean and not self._broken and self._mode is None and pooled.current is None and pooled.ticket is None and not pooled.opened
         if clean and not pooled.raw.in_transaction:
             slot, self._slot = self._slot, None
             self._pool.give(slot)

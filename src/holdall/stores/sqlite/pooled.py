@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from holdall.errors import PoolClosed, SessionClosed
 from holdall.stores.sqlite.connection import Connections, roll_back
@@ -11,21 +11,26 @@ from holdall.stores.sqlite.worker import Operation, Worker
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from holdall.stores.sqlite.writer import Ticket, Writer
 
 
-class PooledConnection:
-    """What the pool keeps: a connection, what runs on it, and the right to write that it holds."""
+Opened: TypeAlias = "Callable[[sqlite3.Connection], None]"
 
-    __slots__ = ("_idle", "closed", "current", "raw", "ticket")
+
+class PooledConnection:
+    """What the pool keeps: a connection, what runs on it, what is open on it, and the right to write that it holds."""
+
+    __slots__ = ("_idle", "closed", "current", "opened", "raw", "ticket")
 
     def __init__(self, raw: sqlite3.Connection) -> None:
         self.raw = raw
         self.closed = False
         self.current: SessionOperation | None = None
         self.ticket: Ticket | None = None
+        self.opened: list[Opened] = []
+        """Close the cursors that are open: one that somebody still refers to keeps its snapshot, though its connection is closed."""
         self._idle: asyncio.Future[None] | None = None
 
     def ended(self) -> None:
@@ -109,8 +114,10 @@ class _Closing(Operation):
 
     __slots__ = ("_then",)
 
-    def __init__(self, worker: Worker, connections: Connections, raw: sqlite3.Connection, then: Callable[[], None]) -> None:
-        super().__init__(worker.loop.create_future(), _close, (connections,), raw)
+    def __init__(
+        self, worker: Worker, connections: Connections, raw: sqlite3.Connection, opened: Sequence[Opened], then: Callable[[], None]
+    ) -> None:
+        super().__init__(worker.loop.create_future(), _close, (connections, opened), raw)
         self._then = then
 
     def deliver(self) -> None:
@@ -147,7 +154,8 @@ class Connector:
         """Make a connection that was left in the middle of its work as good as new, and let the next one write."""
         connection.interrupt()
         await connection.wait_idle()
-        await SessionOperation(connection, self._worker, roll_back, interruptible=False).run()
+        await SessionOperation(connection, self._worker, _tidy, (connection.opened,), interruptible=False).run()
+        connection.opened = []
         self.release(connection)
         # A cursor that its reader forgot would keep its snapshot, and the next lease would read from it: only a new connection is sure.
         old, connection.raw = connection.raw, await self._open()
@@ -163,7 +171,7 @@ class Connector:
         """Close a connection that is not used."""
         if not connection.closed:
             connection.closed = True
-            closing = Operation(self._worker.loop.create_future(), _close, (self._connections,), connection.raw)
+            closing = Operation(self._worker.loop.create_future(), _close, (self._connections, ()), connection.raw)
             await self._worker.call(closing, None)
 
     def terminate(self, connection: PooledConnection) -> None:
@@ -173,10 +181,12 @@ class Connector:
         connection.closed = True
         connection.interrupt()
         worker = connection.current.worker if connection.current is not None else self._worker
-        self._close_later(connection.raw, worker, lambda: self.release(connection))
+        self._close_later(connection.raw, worker, connection.opened, lambda: self.release(connection))
 
-    def _close_later(self, raw: sqlite3.Connection, worker: Worker, then: Callable[[], None] | None = None) -> None:
-        closing = _Closing(worker, self._connections, raw, then or _nothing)
+    def _close_later(
+        self, raw: sqlite3.Connection, worker: Worker, opened: Sequence[Opened] = (), then: Callable[[], None] | None = None
+    ) -> None:
+        closing = _Closing(worker, self._connections, raw, opened, then or _nothing)
         try:
             worker.submit(closing)
         except PoolClosed:  # the last thread closes what is open
@@ -187,6 +197,12 @@ def _nothing(*_: object) -> None:
     return None
 
 
-def _close(connection: sqlite3.Connection, connections: Connections) -> None:
-    roll_back(connection)  # an unfinished cursor keeps a closed connection alive, and its locks
+def _tidy(connection: sqlite3.Connection, opened: Sequence[Opened]) -> None:
+    for close in opened:
+        close(connection)
+    roll_back(connection)
+
+
+def _close(connection: sqlite3.Connection, connections: Connections, opened: Sequence[Opened]) -> None:
+    _tidy(connection, opened)  # an unfinished cursor keeps a closed connection alive, and its locks
     connections.close(connection)

@@ -207,6 +207,7 @@ class SqliteStream:
     async def start(cls, store: SqliteStore, lease: SessionConnection, operation: Select, batch: int, *, owned: bool) -> SqliteStream:
         """Start a query on a connection; ``owned`` ones give it back at their end."""
         cursors = _Cursors(store.compiler.select(operation))
+        lease.opens(cursors.close)
         return cls(lease, cursors, operation, batch, owned=owned)
 
     async def fetch(self) -> list[Any]:
@@ -220,7 +221,7 @@ class SqliteStream:
             return
         self._done = True
         try:
-            await self._lease.run(self._cursors.close)
+            await self._lease.close(self._cursors.close)
         except BaseException:
             if self._owned:
                 self._lease.abandon()
