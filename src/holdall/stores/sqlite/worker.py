@@ -86,6 +86,9 @@ class Operation:
         """Tell whether it is still wanted."""
         if self.future.done():  # cancelled, or out of time, before it began
             return False
+        if self.stopped is not None:  # the connection was given back by another task while this waited for the thread
+            self.error = self.stopped
+            return False
         self.started = True
         return True
 
