@@ -6,7 +6,7 @@ import asyncio
 import functools
 import logging
 import ssl
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -26,7 +26,8 @@ Isolation = Literal["read committed", "repeatable read", "serializable"]
 _log = logging.getLogger(__name__)
 
 _PROBE = "select"  # asyncpg 0.32 fails on an empty statement
-_CANCEL_PAUSE, _LONGEST_CANCEL_PAUSE = 0.1, 1.0
+_IN_PROGRESS = "another operation is in progress"  # the only way in which asyncpg tells it
+_BUSY_PAUSE, _CANCEL_PAUSE, _LONGEST_CANCEL_PAUSE = 0.01, 0.1, 1.0
 _PROBES = 3  # a cancel request that arrives late may hit a probe
 
 # What asyncpg's own reset leaves behind is here too: roles, temporary tables, sequence caches. DISCARD ALL would also drop the
@@ -111,7 +112,7 @@ class PostgresConnector:
         resets = dirty and self.options.pooler is None  # behind a pooler the next statement may reach another backend
         # A reset is answered like any question, but it must not meet a transaction.
         resets_first = resets and not connection.is_in_transaction()
-        sure = await self._until_answered(connection, connection.reset() if resets_first else connection.execute(_PROBE))
+        sure = await self._until_answered(connection, connection.reset if resets_first else lambda: connection.execute(_PROBE))
         for left in reversed(range(_PROBES)):
             try:
                 if connection.is_in_transaction():
@@ -151,10 +152,27 @@ class PostgresConnector:
             settings = {**self._check_interval, **settings}
         return await asyncpg.connect(server_settings=settings, **self._arguments)
 
-    async def _until_answered(self, connection: AsyncpgConnection, question: Coroutine[Any, Any, object]) -> bool:
-        """Await a first answer; False when a cancel request of ours may still hit the next statement, or has hit the question.
+    async def _until_answered(self, connection: AsyncpgConnection, question: Callable[[], Coroutine[Any, Any, object]]) -> bool:
+        """Await a first answer; False when a cancel request of ours may still hit the next statement, or has hit the question."""
+        pause, sure = _BUSY_PAUSE, True
+        while True:
+            try:
+                return await self._answered(connection, question()) and sure
+            except asyncpg.InterfaceError as error:
+                if _IN_PROGRESS not in str(error) or connection.is_closed():
+                    raise
+            # A task that shares the session is in the middle of a statement, and was not cancelled with the session's owner: asyncpg
+            # lets nobody else ask before that has ended.
+            if self.options.pooler is None:
+                sure = False
+                await self._ask_to_cancel(connection.get_server_pid())
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_CANCEL_PAUSE)
 
-        asyncpg has sent one request by itself. A busy server loses it when it arrives before the statement has begun: ask again.
+    async def _answered(self, connection: AsyncpgConnection, question: Coroutine[Any, Any, object]) -> bool:
+        """Ask until there is an answer.
+
+        asyncpg has sent one cancel request by itself. A busy server loses it when it arrives before the statement has begun: send more.
         """
         probe = asyncio.get_running_loop().create_task(question)
         pause, sure = _CANCEL_PAUSE, True
