@@ -180,8 +180,8 @@ class _Pin:
         """Raise when the transaction cannot be used, or not from here."""
         if asyncio.get_running_loop() is not self._loop:
             msg = (
-                "the test works in another event loop than the fixture that pinned its connection: give both the same loop scope, and call "
-                "a web application by httpx.AsyncClient(transport=ASGITransport(app)), because synchronous test clients run it in a loop of "
+                "the test works in another event loop than the fixture that pinned its connection: give both the same loop scope, and "
+                "call a web application by httpx.AsyncClient(transport=ASGITransport(app)): synchronous test clients run it in a loop of "
                 "their own"
             )
             raise ConfigurationError(msg)

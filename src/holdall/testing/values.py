@@ -19,6 +19,7 @@ from holdall.record.types import FieldType, Kind, analyse
 _DAY = 86_400
 _EPOCH = datetime(2024, 1, 1, tzinfo=UTC)
 _ROOM = 10  # characters for a space and a decimal number; with less, numbers are of base 36, and never of both
+_FEW = 100  # values; with fewer, numbers use all their places
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -74,27 +75,29 @@ def _bool(wanted: Wanted, n: int) -> bool:
 
 
 def _number(wanted: Wanted, n: int, step: Fraction, finest: Fraction, limit: Fraction) -> Fraction:
-    """Return the n-th multiple of a step within the bounds; of the finest step, where none of the other is."""
+    """Return the n-th multiple of a step within the bounds; of the finest step, where the other leaves few."""
     rules = wanted.rules
-    low = _highest(rules.get("ge"), rules.get("gt"))
     high = min((Fraction(rules[name]) for name in ("le", "lt") if name in rules), default=limit)
-    if low is None:
-        low = Fraction(1) if high >= 1 else high - 1_000_000 * step
+    # Without a lower bound values begin above zero, if there is room.
+    least = finest if high > 0 else max(-limit, high - 1_000_000 * step)
+    low = max((Fraction(rules[name]) for name in ("ge", "gt") if name in rules), default=least)
     if "multiple_of" in rules:
         step = finest = Fraction(rules["multiple_of"])
-    for unit in (step, finest):
-        first = math.ceil(low / unit)
-        last = math.floor(high / unit)
-        first += "gt" in rules and first * unit <= Fraction(rules["gt"])
-        last -= "lt" in rules and last * unit >= Fraction(rules["lt"])
-        if first <= last:
-            return (first + wanted.within(n - 1, last - first + 1)) * unit
-    raise NoValueError("its bounds leave no value")
+    first, count = _multiples(low, high, step, rules)
+    if count < _FEW:
+        step = finest
+        first, count = _multiples(low, high, step, rules)
+    if count < 1:
+        raise NoValueError("its bounds leave no value")
+    return (first + wanted.within(n - 1, count)) * step
 
 
-def _highest(*bounds: Any) -> Fraction | None:
-    found = [Fraction(bound) for bound in bounds if bound is not None]
-    return max(found, default=None)
+def _multiples(low: Fraction, high: Fraction, step: Fraction, rules: Mapping[str, Any]) -> tuple[int, int]:
+    """Return (the first factor, how many there are)."""
+    first, last = math.ceil(low / step), math.floor(high / step)
+    first += "gt" in rules and first * step <= Fraction(rules["gt"])
+    last -= "lt" in rules and last * step >= Fraction(rules["lt"])
+    return first, last - first + 1
 
 
 def _int(wanted: Wanted, n: int) -> int:
