@@ -31,8 +31,19 @@ class Odd(Model):
     cents: Decimal | None = Field(default=None, ge=1, max_digits=10, decimal_places=2)
 
     class Meta:
-        name = 'Odd "table" %'
+        name = "Odd table: it's (%)"
         indexes = [Index("-cents", "real", unique=True), Index("-word", "whole"), Index("exact", name='na"me')]
+
+
+class Quoted(Model):
+    """A name that SQLAlchemy cannot reflect."""
+
+    id: int = Field(primary_key=True)
+    odd: int | None = Field(default=None, name='o"dd', references=Odd, index=True)
+    other: int | None = Field(default=None, references="Quoted")
+
+    class Meta:
+        name = 'a "table"'
 
 
 class Pair(Model):
@@ -43,7 +54,7 @@ class Pair(Model):
     constraint: int = 0
 
 
-ALL = (*MODELS, Odd, Pair)
+ALL = (*MODELS, Odd, Pair, Quoted)
 FIXED = (Customer, Order, Person)
 
 
@@ -65,6 +76,11 @@ async def test_an_unchanged_schema_has_no_differences(backend: Backend) -> None:
     assert await backend.check(*ALL) == []
 
 
+@pytest.mark.parametrize("model", ALL)
+async def test_an_unchanged_model_has_no_differences(backend: Backend, model: type[Model]) -> None:
+    assert await backend.check(model) == []
+
+
 async def test_rows_make_no_difference(backend: Backend) -> None:
     await backend.create(Odd(text="x"))
     await backend.create(Sample(id=1))
@@ -82,7 +98,7 @@ async def test_a_table_that_was_never_made_is_one_difference(backend: Backend) -
 
 
 async def test_models_that_are_referred_to_are_checked_too_as_initialize_makes_them(backend: Backend) -> None:
-    await backend.drop(Odd, Order, Customer)
+    await backend.drop(Quoted, Odd, Order, Customer)
 
     assert names(await backend.check(Order)) == [("table", "customers", "customers"), ("table", "order", "order")]
 
