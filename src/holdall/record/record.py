@@ -66,7 +66,8 @@ def _is_generic(cls: Any) -> bool:
 def _check_names(cls: type[Record]) -> None:
     """Refuse fields that would hide our methods, and options of ``Meta`` that mean nothing."""
     ours = {name for base in cls.__mro__ if base.__module__.startswith("holdall.") for name in base.__dict__ if not name.startswith("_")}
-    inherited = {name for base in cls.__bases__ for name in getattr(base, "__pydantic_fields__", ())}
+    # Records were checked when they were made; a mixin that is no record was not.
+    inherited = {name for base in cls.__bases__ if isinstance(base, RecordMeta) for name in getattr(base, "__pydantic_fields__", ())}
     taken = [name for name in cls.__pydantic_fields__ if name in ours and name not in inherited]
     if taken and not cls.__module__.startswith("holdall."):
         name = taken[0]
