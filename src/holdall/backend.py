@@ -40,6 +40,9 @@ class Backend(DataAccess):
     """
 
     def __init__(self, store: Store, settings: Settings) -> None:
+        if settings.read_only and Capability.WRITE in store.capabilities:
+            msg = f"{type(store).__name__} cannot be opened with read_only=True"
+            raise ConfigurationError(msg)
         self.settings = settings
         self.use_store(store)
         self.sessions = Sessions(self)
@@ -141,6 +144,10 @@ class Backend(DataAccess):
         if self._closed:
             raise PoolClosed(_CLOSED)
 
+    def _check_writable(self, what: str) -> None:
+        if Capability.WRITE not in self._store.capabilities:
+            raise refuse(self._store, what, "it", (Capability.WRITE,))
+
     # -- schema ------------------------------------------------------------------------------------------------------------------------
 
     async def initialize(self, *models: type[Record]) -> None:
@@ -154,6 +161,7 @@ class Backend(DataAccess):
             LimitExceeded: a stored name is too long.
         """
         self._check_open()
+        self._check_writable("initialize()")
         infos = _with_referenced([model_info(model) for model in models])
         check_models(self._store, infos)
         await self._store.prepare(infos)
@@ -177,6 +185,7 @@ class Backend(DataAccess):
     async def drop(self, *models: type[Record]) -> None:
         """Remove the tables of models with all their records, if they exist."""
         self._check_open()
+        self._check_writable("drop()")
         await self._store.drop(list(reversed(_in_order([model_info(model) for model in models]))))
 
     async def clear(self, *models: type[Record]) -> None:
@@ -212,6 +221,7 @@ class Backend(DataAccess):
         """
         options = BeginOptions(isolation, read_only, timeout)
         check_given(self, session, options, query_cache=query_cache)
+        options = BeginOptions(isolation, read_only or self.settings.read_only, timeout)
         missing = _session_needs(options) - self._store.capabilities
         if missing:
             raise refuse(self._store, "session()", "it", missing)

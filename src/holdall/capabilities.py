@@ -9,6 +9,7 @@ from enum import Enum
 class Capability(Enum):
     """One promise of a store. The value is the promise in one sentence, as documentation and errors print it."""
 
+    WRITE = "records can be created, changed and removed"
     FILTER = "queries filter by the operators of equality, order and membership on plain fields"
     TEXT_MATCH = "contains, startswith and endswith match text literally and by case"
     CASEFOLD = "the lookups that ignore case compare str.casefold()"
@@ -39,6 +40,10 @@ class Capability(Enum):
     SKIP_LOCKED = "a locking read can skip records that are locked"
     RAW_SQL = "raw SQL with named parameters"
     SCHEMA_CHECK = "check() finds every difference between the database and what initialize() would make"
+
+
+WRITING = frozenset({Capability.WRITE, Capability.ROW_LOCKS, Capability.LOCK_NOWAIT, Capability.SKIP_LOCKED})
+"""What a store does not promise when it is opened with ``read_only=True``."""
 
 
 @dataclass(frozen=True, slots=True)

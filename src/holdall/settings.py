@@ -23,17 +23,22 @@ class Settings:
 
     Attributes:
         coalesce: reads by key that start in the same turn of the event loop become one operation.
+        read_only: the backend refuses writes, and the server of the database refuses them, too.
         cursor_key: signs the cursors of ``page()``; the workers of a service share it. Without it a cursor only detects mistakes.
     """
 
     schemes: ClassVar[tuple[str, ...]] = ()
 
     coalesce: bool = True
+    read_only: bool = False
     cursor_key: str | None = field(default=None, repr=False)
 
     @classmethod
-    def from_url(cls, url: SplitResult, options: Mapping[str, Any]) -> Self:
+    def from_url(cls, url: SplitResult, options: Mapping[str, Any], first: Settings | None = None) -> Self:
         """Return the settings of a URL; keyword arguments win over its parameters.
+
+        A read-only backend of the same kind of store as ``first`` takes from there what neither states; where the database is, host to
+        path, is stated as a whole.
 
         Raises:
             ConfigurationError: a parameter is unknown, given twice or not of its type.
@@ -49,9 +54,27 @@ class Settings:
             values[_known(name, known, url)] = _parse(name, text, known[name]) if name in known else None
         for name, value in options.items():
             values[_known(name, known, url)] = _check(name, value, known[name])
+        if isinstance(first, cls) and values.get("read_only"):
+            values = cls._completed(values, first)
         made = cls(**values)
         made.validate()
         return made
+
+    @classmethod
+    def _completed(cls, values: Mapping[str, Any], first: Settings) -> dict[str, Any]:
+        place = cls.place()
+        stated = any(values.get(name) is not None for name in place)
+        missing = [item.name for item in dataclasses.fields(cls) if item.name not in (values if stated else values.keys() - place)]
+        return {**values, **{name: getattr(first, name) for name in missing if not (stated and name in place)}}
+
+    @classmethod
+    def place(cls) -> frozenset[str]:
+        """Return the fields that say where the database is."""
+        return cls.url_parts()
+
+    def is_at_the_place_of(self, other: Settings) -> bool:
+        """Tell whether both name the same database."""
+        return type(self) is type(other) and all(getattr(self, name) == getattr(other, name) for name in self.place())
 
     def validate(self) -> None:
         """Raise ``ConfigurationError`` for settings that contradict each other."""
@@ -171,8 +194,8 @@ def _descriptors() -> Mapping[str, Any]:
     return {point.name: point for point in entry_points(group="holdall.stores")}
 
 
-def find_store(url: str, options: Mapping[str, Any]) -> tuple[Any, Settings]:
-    """Return the descriptor and the settings that a URL names. No driver is imported.
+def find_store(url: str, options: Mapping[str, Any], first: Settings | None = None) -> tuple[Any, Settings]:
+    """Return the descriptor and the settings that a URL names; ``first`` as in ``from_url``. No driver is imported.
 
     Raises:
         ConfigurationError: the URL, its scheme or a parameter is wrong.
@@ -192,7 +215,7 @@ def find_store(url: str, options: Mapping[str, Any]) -> tuple[Any, Settings]:
         msg = f"the {scheme}:// URL has a fragment (#); write # as %23"
         raise ConfigurationError(msg)
     descriptor = points[scheme].load()
-    return descriptor, descriptor.settings.from_url(parsed, options)
+    return descriptor, descriptor.settings.from_url(parsed, options, first)
 
 
 def find_descriptor(settings: Settings) -> Any:

@@ -154,6 +154,15 @@ class Store(Executor, Protocol):
 
 
 @runtime_checkable
+class Sharing(Protocol):
+    """A store whose data is its own, and no URL leads to."""
+
+    def share(self, settings: Any, /) -> Store:
+        """Return a store of the same data with other settings, to be closed before this one."""
+        ...
+
+
+@runtime_checkable
 class Descriptor(Protocol):
     """What an entry point of the group ``holdall.stores`` names: it makes stores, and imports no driver until it does."""
 

@@ -9,10 +9,12 @@ from holdall.errors import UnsupportedOperation
 from holdall.store import Store
 
 REMEDIES = {
+    Capability.WRITE: "write through a backend that was not opened with read_only=True",
     Capability.SESSIONS: "use write_batch(), which sends writes together, or single writes with a version",
     Capability.CASEFOLD: "store a casefolded copy of the text in a field of its own",
     Capability.STREAM: "walk through pages with page()",
     Capability.RAW_SQL: "use the query builder",
+    Capability.ROW_LOCKS: "leave the lock out: a version protects from lost updates, and a backend with read_only=True needs none",
     Capability.SKIP_LOCKED: "lock without skip_locked, or claim records by an update with a filter",
     Capability.LOCK_NOWAIT: "set a statement timeout on the session",
 }

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from holdall.capabilities import WRITING
 from holdall.errors import LockNotAvailable, PoolClosed, SerializationError, TransactionError
 from holdall.query.operations import Fetch, Operation, Select
 from holdall.record.decoder import Expression
@@ -21,14 +23,31 @@ from holdall.stores.memory.tables import Row, Tables
 class MemoryStore:
     """Records in this process; they go with the backend."""
 
-    capabilities = CAPABILITIES
     limits = LIMITS
 
-    def __init__(self, settings: MemorySettings) -> None:
+    def __init__(self, settings: MemorySettings, data: _Data | None = None) -> None:
         self.settings = settings
-        self.tables = Tables({})
-        self.writer = _Writer(settings.acquire_timeout)
+        self.capabilities = CAPABILITIES - WRITING if settings.read_only else CAPABILITIES
+        self._data = _Data(Tables({}), _Writer(settings.acquire_timeout)) if data is None else data
         self._closed = False
+
+    def share(self, settings: MemorySettings) -> MemoryStore:
+        """Return a store of the same records."""
+        return MemoryStore(settings, self._data)
+
+    @property
+    def tables(self) -> Tables:
+        """What is committed."""
+        return self._data.tables
+
+    @tables.setter
+    def tables(self, tables: Tables) -> None:
+        self._data.tables = tables
+
+    @property
+    def writer(self) -> _Writer:
+        """The right to write."""
+        return self._data.writer
 
     @staticmethod
     def values(_: FieldSpec) -> Expression | None:
@@ -143,6 +162,14 @@ class ListStream:
     def abandon(self) -> None:
         """Forget the rest."""
         self._found = []
+
+
+@dataclass
+class _Data:
+    """The records, and the right to change them."""
+
+    tables: Tables
+    writer: _Writer
 
 
 class _Writer:

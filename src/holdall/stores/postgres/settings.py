@@ -40,6 +40,11 @@ class PostgresSettings(PoolSettings):
         return frozenset(("port", "user", "password", "database"))
 
     @classmethod
+    def place(cls) -> frozenset[str]:
+        """Return the fields that say where the database is; a socket's folder is a parameter."""
+        return cls.url_parts() | {"host"}
+
+    @classmethod
     def parts(cls, url: SplitResult) -> Mapping[str, Any]:
         """Return host, port, user, password and database."""
         host, port = host_and_port(url)

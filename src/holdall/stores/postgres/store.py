@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import anyio.to_thread
 
-from holdall.capabilities import Capability
+from holdall.capabilities import WRITING, Capability
 from holdall.errors import CommitUnknownError, ConnectionLost, HoldallError, StatementTimeout
 from holdall.pool import PerLoop, Pool, PoolOptions, Slot
 from holdall.query.operations import Operation, Raw, Select
@@ -33,12 +33,12 @@ Connection = AsyncpgConnection
 class PostgresStore:
     """One database; a pool of connections per event loop."""
 
-    capabilities: frozenset[Capability] = CAPABILITIES
     limits = LIMITS
     values = staticmethod(decode)
 
     def __init__(self, settings: PostgresSettings) -> None:
         self.settings = settings
+        self.capabilities: frozenset[Capability] = CAPABILITIES - WRITING if settings.read_only else CAPABILITIES
         self.compiler = Compiler(DIALECT)
         self._constraints: dict[str, tuple[str, tuple[str, ...]]] = {}
         self._known: set[ModelInfo] = set()
@@ -46,6 +46,8 @@ class PostgresStore:
         self._pools: PerLoop[Pool[Connection]] = PerLoop(self._make_pool, Pool.terminate)
         # Behind a pooler the server knows no timeout of ours, so that the client keeps it.
         self._client_timeout = settings.statement_timeout if settings.pooler is not None else None
+        # Nor does it know there that it must not write, but by each transaction.
+        self._begins_read_only = settings.read_only and settings.pooler is not None
 
     def _make_pool(self) -> Pool[Connection]:
         return Pool(self._connector, _pool_options(self.settings))
@@ -82,6 +84,8 @@ class PostgresStore:
         """Carry out one operation by itself: one statement, one round trip."""
         run = execution.RUN[type(operation)]
         reads = type(operation) in execution.READS
+        if self._begins_read_only and type(operation) is Raw:
+            return await self._read_only(operation)
         try:
             return await self._alone(lambda connection: run(self.compiler, connection, operation), reads=reads, operation=operation)
         except ConnectionLost:
@@ -89,6 +93,19 @@ class PostgresStore:
                 raise
         # The connection was stale; a read can be asked again.
         return await self._alone(lambda connection: run(self.compiler, connection, operation), reads=reads, operation=operation)
+
+    async def _read_only(self, operation: Operation) -> Any:
+        transaction = PostgresTransaction(self, BeginOptions(read_only=True))
+        try:
+            result = await transaction.execute(operation)
+            await transaction.commit()
+        except Exception:
+            await transaction.rollback()
+            raise
+        except BaseException:
+            transaction.abandon()
+            raise
+        return result
 
     async def _alone(self, run: Callable[[Connection], Awaitable[Any]], *, reads: bool, operation: Operation | None = None) -> Any:
         pool = self._pools.get()
@@ -388,6 +405,7 @@ def _connection_options(settings: PostgresSettings) -> PostgresOptions:
         statement_timeout=settings.statement_timeout,
         pooler=settings.pooler,
         application_name=settings.application_name,
+        server_settings={"default_transaction_read_only": "on"} if settings.read_only and settings.pooler is None else {},
     )
 
 

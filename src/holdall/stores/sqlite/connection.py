@@ -7,6 +7,7 @@ import threading
 from dataclasses import dataclass, field
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Literal, TypeVar
+from urllib.parse import quote
 
 from holdall.errors import BackendError, ConfigurationError
 from holdall.pool import PoolOptions
@@ -43,6 +44,7 @@ class EngineOptions:
         synchronous: ``full`` keeps every commit through a power loss; ``normal`` may lose the last ones, never the file's integrity.
         busy_timeout: seconds to wait for the write lock, held in this process or by another one.
         statement_timeout: seconds a statement may run, queueing included; None for no limit.
+        read_only: no connection may write, or create the file.
         cache_kib: page cache of each connection.
         pool: bounds of session and stream connections.
         setup: run with every new connection, in a worker thread; registers functions.
@@ -54,6 +56,7 @@ class EngineOptions:
     busy_timeout: float = 10.0
     statement_timeout: float | None = None
     cache_kib: int = 8192
+    read_only: bool = False
     pool: PoolOptions = field(default_factory=PoolOptions)
     setup: Callable[[sqlite3.Connection], None] = _no_setup
     lookup: Lookup = _no_names
@@ -103,11 +106,16 @@ class Connections:
             raise ConfigurationError("this Python's SQLite is not built as serialized (threadsafe=1); holdall needs that")
         options = self._options
         connection = sqlite3.connect(
-            options.path, timeout=BUSY_SLICE_MS / 1000, isolation_level=None, check_same_thread=False, cached_statements=512
+            f"file:{quote(options.path)}?mode=ro" if options.read_only else options.path,
+            timeout=BUSY_SLICE_MS / 1000,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=512,
+            uri=options.read_only,
         )
         try:
             self._set_up(connection)
-            if read_only:
+            if read_only or options.read_only:
                 connection.execute("pragma query_only=on")
         except BaseException:
             connection.close()
@@ -117,11 +125,8 @@ class Connections:
 
     def _set_up(self, connection: sqlite3.Connection) -> None:
         options = self._options
-        (mode,) = patiently(
-            lambda: connection.execute("pragma journal_mode=wal").fetchone(), monotonic() + options.busy_timeout, lambda: False
-        )
-        if mode != "wal":
-            raise BackendError(f"cannot use {options.path!r}: its file system or mode allows no write-ahead log (journal_mode is {mode!r})")
+        if not options.read_only:
+            self._write_ahead(connection)
         for pragma in (
             f"synchronous={options.synchronous}",
             "foreign_keys=on",
@@ -130,6 +135,14 @@ class Connections:
         ):
             connection.execute(f"pragma {pragma}")
         options.setup(connection)
+
+    def _write_ahead(self, connection: sqlite3.Connection) -> None:
+        options = self._options
+        (mode,) = patiently(
+            lambda: connection.execute("pragma journal_mode=wal").fetchone(), monotonic() + options.busy_timeout, lambda: False
+        )
+        if mode != "wal":
+            raise BackendError(f"cannot use {options.path!r}: its file system or mode allows no write-ahead log (journal_mode is {mode!r})")
 
     def close(self, connection: sqlite3.Connection) -> None:
         """Close a connection that nobody uses."""

@@ -8,7 +8,8 @@ from typing import Any
 
 import anyio.to_thread
 
-from holdall.errors import BackendError, DuplicateKeyError, ForeignKeyError, HoldallError, ValidationError
+from holdall.capabilities import WRITING
+from holdall.errors import BackendError, DuplicateKeyError, ForeignKeyError, HoldallError, TransactionError, ValidationError
 from holdall.pool import PerLoop, PoolOptions
 from holdall.query import operations as op
 from holdall.query.operations import Operation, Select
@@ -30,12 +31,13 @@ from holdall.stores.sqlite.values import decode, decoded_upsert
 class SqliteStore:
     """One database file; an engine per event loop."""
 
-    capabilities = CAPABILITIES
     limits = LIMITS
     values = staticmethod(decode)
 
-    def __init__(self, settings: SqliteSettings) -> None:
+    def __init__(self, settings: SqliteSettings, lender: SqliteStore | None = None) -> None:
         self.settings = settings
+        self.capabilities = CAPABILITIES - WRITING if settings.read_only else CAPABILITIES
+        self._lender = lender  # of a private database
         self.compiler = Compiler(DIALECT)
         self._tables: dict[str, ModelInfo] = {}
         self._temporary: TemporaryDatabase | None = None
@@ -43,12 +45,11 @@ class SqliteStore:
 
     def _make_engine(self) -> Engine:
         settings = self.settings
-        if settings.path is None and self._temporary is None:
-            self._temporary = temporary_database()
         return Engine(
             EngineOptions(
-                path=settings.path if self._temporary is None else self._temporary.path,  # type: ignore[arg-type]
-                synchronous=settings.synchronous if self._temporary is None else "off",
+                path=self._path(),
+                read_only=settings.read_only,
+                synchronous="off" if settings.path is None else settings.synchronous,
                 busy_timeout=settings.busy_timeout,
                 statement_timeout=settings.statement_timeout,
                 cache_kib=settings.cache_kib,
@@ -64,6 +65,19 @@ class SqliteStore:
                 lookup=self._named,
             )
         )
+
+    def _path(self) -> str:
+        if self.settings.path is not None:
+            return self.settings.path
+        if self._lender is not None:
+            return self._lender._path()  # noqa: SLF001  - the class's own
+        if self._temporary is None:
+            self._temporary = temporary_database()
+        return self._temporary.path
+
+    def share(self, settings: SqliteSettings) -> SqliteStore:
+        """Return a store of the same file, a private one included."""
+        return SqliteStore(settings, self)
 
     def _named(self, table: str, columns: tuple[str, ...]) -> tuple[str, tuple[str, ...]] | None:
         info = self._tables.get(table)
@@ -119,11 +133,23 @@ class SqliteStore:
         return self.result_of(operation, result)
 
     async def _raw(self, operation: op.Raw) -> Any:
+        if self.settings.read_only:
+            return await self._raw_read_only(operation)
         return await reading_first(
             lambda: self.engine.select(execution.raw, operation),
             lambda: self.engine.write(execution.raw, operation, groupable=False),
             operation,
         )
+
+    async def _raw_read_only(self, operation: op.Raw) -> Any:
+        try:
+            return await self.engine.select(execution.raw, operation)
+        except TypeError as exc:
+            raise _unbindable(operation) from exc
+        except BackendError as exc:
+            if exc.__cause__ is None or error_name(exc.__cause__) != "SQLITE_READONLY":
+                raise
+            raise TransactionError("the backend is read-only") from exc.__cause__
 
     def write_of(self, operation: Any, *, alone: bool) -> tuple[Callable[..., Any], tuple[Any, ...], bool]:
         """Return the function of a write, its arguments, and whether it may share a commit."""
