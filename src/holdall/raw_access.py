@@ -50,6 +50,8 @@ class RawAccess:
             QueryError: the rows lack a column.
         """
         columns, rows = await self._raw(sql, parameters)
+        if not rows:
+            return []  # not every driver names the columns of no rows
         if _is_model(shape):
             info = model_info(shape)
             take = _positions([spec.stored_name for spec in info.fields], columns, shape)

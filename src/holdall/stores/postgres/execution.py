@@ -9,7 +9,7 @@ from holdall.query import operations as op
 from holdall.sql.compiler import Compiler
 from holdall.sql.naming import quote
 from holdall.sql.parameters import bound, positional
-from holdall.stores.postgres.connection import AsyncpgConnection
+from holdall.stores.postgres.connection import AsyncpgConnection, commit
 
 Connection = AsyncpgConnection
 
@@ -126,21 +126,24 @@ def affected(tag: str) -> int:
 async def _raw(_: Compiler, connection: Connection, operation: op.Raw) -> Any:
     text, names = positional(operation.sql, "$")
     if operation.mode == "execute_many":
-        # One request for all, which the server rolls back as a whole; it tells no numbers, so that one row each is counted.
         return await _execute_many(connection, text, [bound(names, item, item.__getitem__) for item in operation.many])
     values = bound(names, operation.parameters, operation.parameters.__getitem__)
     if operation.mode == "execute":
         return affected(await connection.execute(text, *values))
-    statement = await connection.prepare(text)
-    rows = await statement.fetch(*values)
-    return [attribute.name for attribute in statement.get_attributes()], rows
+    rows = await connection.fetch(text, *values)
+    return list(rows[0].keys()) if rows else [], rows
 
 
 async def _execute_many(connection: Connection, text: str, items: list[list[object]]) -> int:
-    if connection.is_in_transaction():
-        return sum([affected(await connection.execute(text, *values)) for values in items])
-    async with connection.transaction():
-        return sum([affected(await connection.execute(text, *values)) for values in items])
+    # Not asyncpg's transaction(): it would await a ROLLBACK in a cancelled task, and call a COMMIT that was cut off a lost connection.
+    # After an error the pool rolls back what is open.
+    alone = not connection.is_in_transaction()
+    if alone:
+        await connection.execute("begin")
+    count = sum([affected(await connection.execute(text, *values)) for values in items])
+    if alone:
+        await commit(connection)
+    return count
 
 
 READS = frozenset({op.Fetch, op.FetchMany, op.Select, op.Count, op.Exists})
