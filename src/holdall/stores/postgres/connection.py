@@ -14,7 +14,7 @@ import asyncpg
 
 from holdall.errors import CommitUnknownError, ConfigurationError, ConnectionLost, HoldallError, TransactionError
 
-from .errors import NO_CONTEXT, ErrorContext, translate, translate_open
+from .errors import NO_CONTEXT, ErrorContext, never_sent, translate, translate_open
 
 if TYPE_CHECKING:
     AsyncpgConnection: TypeAlias = asyncpg.Connection[asyncpg.Record]
@@ -268,7 +268,7 @@ async def commit(connection: AsyncpgConnection, context: ErrorContext = NO_CONTE
         tag = await connection.execute("commit")
     except Exception as error:
         translated = translate(error, context)
-        if isinstance(translated, ConnectionLost):
+        if isinstance(translated, ConnectionLost) and not never_sent(error):
             raise CommitUnknownError("the connection was lost during the commit; read the records to learn whether it happened") from error
         if translated is None:
             raise

@@ -64,9 +64,24 @@ def translate(error: BaseException, context: ErrorContext = NO_CONTEXT) -> Holda
         return ConnectionLost(f"the connection was lost: {_first_line(error)}")
     if isinstance(error, asyncpg.InterfaceError):
         return _interface_error(error)
+    if never_sent(error):
+        return ConnectionLost(f"the server has closed the connection: {_first_line(error)}")
     if isinstance(error, asyncpg.InternalClientError):
         return BackendError(f"asyncpg failed: {_first_line(error)}")
     return None
+
+
+def leaves_broken(error: BaseException) -> bool:
+    """Tell whether the connection is of no use after this error, although asyncpg does not call it closed yet."""
+    return isinstance(error, asyncpg.InternalClientError)
+
+
+def never_sent(error: BaseException) -> bool:
+    """Tell whether the statement has not left this machine.
+
+    When the server has said goodbye and the end of the connection is still to be read, asyncpg's state machine refuses what comes next.
+    """
+    return isinstance(error, asyncpg.InternalClientError) and "cannot switch to state" in str(error)
 
 
 def _by_sqlstate(error: asyncpg.PostgresError, context: ErrorContext) -> HoldallError:

@@ -22,7 +22,8 @@ from holdall.stores.postgres import casefold, execution
 from holdall.stores.postgres.capabilities import CAPABILITIES, LIMITS
 from holdall.stores.postgres.compiler import DIALECT
 from holdall.stores.postgres.connection import AsyncpgConnection, PostgresConnector, PostgresOptions, begin_statement, commit
-from holdall.stores.postgres.errors import ErrorContext, translate
+from holdall.stores.postgres.cursors import declared, portal
+from holdall.stores.postgres.errors import ErrorContext, leaves_broken, never_sent, translate
 from holdall.stores.postgres.settings import PostgresSettings
 from holdall.stores.postgres.values import decode
 
@@ -88,10 +89,10 @@ class PostgresStore:
             return await self._read_only(operation)
         try:
             return await self._alone(lambda connection: run(self.compiler, connection, operation), reads=reads, operation=operation)
-        except ConnectionLost:
-            if not reads:
+        except ConnectionLost as error:
+            if not (reads or (error.__cause__ is not None and never_sent(error.__cause__))):
                 raise
-        # The connection was stale; a read can be asked again.
+        # The connection was stale; what reads, or was never sent, can be asked again.
         return await self._alone(lambda connection: run(self.compiler, connection, operation), reads=reads, operation=operation)
 
     async def _read_only(self, operation: Operation) -> Any:
@@ -128,7 +129,7 @@ class PostgresStore:
 
     def give_up(self, pool: Pool[Connection], slot: Slot[Connection], error: BaseException) -> None:
         """End a lease after an error, without waiting."""
-        if slot.connection.is_closed():
+        if slot.connection.is_closed() or leaves_broken(error):
             pool.discard(slot)
         elif isinstance(error, Exception) and not isinstance(error, TimeoutError) and not slot.connection.is_in_transaction():
             pool.give(slot)
@@ -272,7 +273,7 @@ class PostgresTransaction:
         try:
             return await run(slot.connection)
         except Exception as error:
-            if slot.connection.is_closed():
+            if slot.connection.is_closed() or leaves_broken(error):
                 self._release_broken()
             self._store.fail(error, operation, self._options.timeout)
         except BaseException:
@@ -280,6 +281,12 @@ class PostgresTransaction:
             raise
 
     async def _begin(self) -> Slot[Connection]:
+        try:
+            return await self._begin_once()
+        except ConnectionLost:
+            return await self._begin_once()  # the connection was stale, and nothing had been done on it
+
+    async def _begin_once(self) -> Slot[Connection]:
         pool = self._store.pool
         slot = pool.take() or await pool.acquire()
         options = self._options
@@ -297,7 +304,8 @@ class PostgresTransaction:
         """Start a query whose portal lives until it is read to the end, or the transaction ends."""
         statement = self._store.compiler.select(operation)[0]
         try:
-            cursor = await self.run(lambda connection: _cursor(connection, statement), operation)
+            pooled = self._store.settings.pooler is not None
+            cursor = await self.run(lambda connection: (declared if pooled else portal)(connection, statement), operation)
         except BaseException:
             if owned:
                 self.abandon()
@@ -313,7 +321,7 @@ class PostgresTransaction:
         try:
             await commit(slot.connection, ErrorContext(constraint=self._store._constraints.get))  # noqa: SLF001 - its own store
         except BaseException as error:
-            if isinstance(error, CommitUnknownError) or slot.connection.is_closed():
+            if isinstance(error, CommitUnknownError) or (error.__cause__ is not None and leaves_broken(error.__cause__)):
                 pool.discard(slot)
             else:
                 self._store.give_up(pool, slot, error)
@@ -387,10 +395,6 @@ class PostgresStream:
         self._cursor = None
         if self._owned:
             self._transaction.abandon()
-
-
-async def _cursor(connection: Connection, statement: Any) -> Any:
-    return await connection.cursor(statement.text, *statement.values)
 
 
 def _connection_options(settings: PostgresSettings) -> PostgresOptions:
