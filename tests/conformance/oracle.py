@@ -192,6 +192,7 @@ def sortable(value: Any) -> Any:
 
 def _text(test: Callable[[str, str], bool], *, fold: bool = False) -> Callable[[Any, Any], bool]:
     def check(value: Any, other: str) -> bool:
+        value = sortable(value)
         if not isinstance(value, str):
             return False
         return test(value.casefold(), other.casefold()) if fold else test(value, other)

@@ -36,7 +36,7 @@ MODELS = (Entry, Spot, Sample)
 
 
 async def entries(backend: Backend, count: int = 25) -> QueryBuilder[Entry]:
-    await backend.create_many([Entry(id=number, rank=None if number % 5 == 0 else number % 3, name=str(number % 4)) for number in range(count)])
+    await backend.create_many([Entry(id=number, rank=None if number % 5 == 0 else number % 3, name=None if number % 7 == 3 else str(number % 4)) for number in range(count)])
     return backend.query(Entry)
 
 

@@ -64,8 +64,10 @@ async def test_conditions_and_orders_use_indexes(backend: Backend, postgres_url:
 
 @pytest.mark.parametrize("name", ORDERS)
 async def test_pages_begin_in_an_index_and_are_not_sorted(backend: Backend, postgres_url: str, name: str) -> None:
-    for plan in await plans(backend, postgres_url, indexed.page_operation(backend, name)):
+    first, *rest = await plans(backend, postgres_url, indexed.page_operation(backend, name))
+
+    # Without a condition on the index it would read all that stands before the page; what comes behind the change to None has nothing before it.
+    assert any("Index Cond" in node for node in first)
+    for plan in (first, *rest):
         assert kinds(plan) & INDEX_SCANS
         assert not kinds(plan) & {"Seq Scan", "Sort"}
-        # Without a condition on the index it would read all that stands before the page.
-        assert any("Index Cond" in node for node in plan)
