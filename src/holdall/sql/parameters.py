@@ -9,16 +9,20 @@ from functools import lru_cache
 from holdall.errors import QueryError
 from holdall.naming import near_miss
 
+_COMMENT = r"/\*(?:(?!/\*|\*/).)*\*/"
+for _ in range(3):  # PostgreSQL's comments nest
+    _COMMENT = rf"/\*(?:(?!/\*|\*/).|{_COMMENT})*\*/"
+
 _TOKENS = re.compile(
-    r"""
-      (?P<escape>[eE]'(?:[^'\\]|''|\\.)*')
+    rf"""
+      (?P<escape>(?<!\w)[eE]'(?:[^'\\]|''|\\.)*')
     | (?P<text>'(?:[^']|'')*')
     | (?P<name>"(?:[^"]|"")*")
     | (?P<line>--[^\n]*)
-    | (?P<block>/\*.*?\*/)
-    | (?P<dollar>\$(?P<tag>\w*)\$.*?\$(?P=tag)\$)
+    | (?P<block>{_COMMENT})
+    | (?P<dollar>(?<![\w$])\$(?P<tag>(?:[^\W\d]\w*)?)\$.*?\$(?P=tag)\$)
     | (?P<cast>::)
-    | (?<![\w:]):(?P<parameter>[A-Za-z_]\w*)
+    | (?<![\w:]):(?P<parameter>[^\W\d]\w*)
     """,
     re.VERBOSE | re.DOTALL,
 )
