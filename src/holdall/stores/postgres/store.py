@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import anyio.to_thread
 
 from holdall.capabilities import WRITING, Capability
-from holdall.errors import CommitUnknownError, ConnectionLost, HoldallError, StatementTimeout
+from holdall.errors import CommitUnknownError, ConnectionLost, HoldallError, StatementTimeout, TransactionError
 from holdall.pool import PerLoop, Pool, PoolOptions, Slot
 from holdall.query.operations import Operation, Raw, Select
 from holdall.record.metadata import ModelInfo
@@ -271,7 +271,7 @@ class PostgresTransaction:
         if isinstance(operation, Raw):
             slot.dirty = True
         try:
-            return await run(slot.connection)
+            result = await run(slot.connection)
         except Exception as error:
             if slot.connection.is_closed() or leaves_broken(error):
                 self._release_broken()
@@ -279,6 +279,11 @@ class PostgresTransaction:
         except BaseException:
             self.abandon()
             raise
+        if slot.dirty and not slot.connection.is_in_transaction():
+            self.abandon()
+            msg = "raw SQL has ended the session's transaction; use session.commit() and session.rollback()"
+            raise TransactionError(msg)
+        return result
 
     async def _begin(self) -> Slot[Connection]:
         try:
