@@ -123,7 +123,7 @@ class DataAccess:
         if missing:
             label = "raw SQL" if isinstance(operation, Raw) else operation.info.label
             raise refuse(self._store, label, type(operation).__name__.lower(), missing)
-        lock = operation.lock if isinstance(operation, Fetch | Select) else None
+        lock: Lock | None = getattr(operation, "lock", None)
         if lock is not None and not self._in_session():
             msg = "a lock ends with its transaction, so that lock=True and for_update() need one: async with backend.session() as session"
             raise QueryError(msg)

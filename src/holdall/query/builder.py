@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, Self, TypeVar, cast
@@ -108,7 +107,9 @@ class QueryBuilder(Generic[T_co]):
         self._local_rows: int | None = None
 
     def _with(self, **changed: Any) -> Self:
-        made = copy.copy(self)
+        made = object.__new__(type(self))
+        for name in QueryBuilder.__slots__:  # a third of the time of copy.copy
+            setattr(made, name, getattr(self, name))
         for name, value in changed.items():
             setattr(made, name, value)
         return made

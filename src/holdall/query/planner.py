@@ -238,23 +238,39 @@ def _lock_needs(lock: Lock | None) -> Iterable[Capability]:
             yield Capability.SKIP_LOCKED
 
 
+def _select_needs(operation: Select) -> Iterable[Capability]:
+    yield from _predicate_needs(operation.predicate)
+    yield from _lock_needs(operation.lock)
+    if operation.order:
+        yield Capability.ORDER
+    if operation.offset:
+        yield Capability.OFFSET
+    if operation.after is not None:
+        yield Capability.PAGES
+
+
+def _update_needs(operation: UpdateWhere) -> Iterable[Capability]:
+    yield from _predicate_needs(operation.predicate)
+    if any(isinstance(value, Arithmetic | FieldSpec) for value in operation.assignments.values()):
+        yield Capability.EXPRESSIONS
+
+
+# What hangs on what the operation holds.
+_MORE_NEEDS: Mapping[type[Any], Callable[[Any], Iterable[Capability]]] = {
+    Fetch: lambda operation: _lock_needs(operation.lock),
+    Select: _select_needs,
+    Count: lambda operation: _predicate_needs(operation.predicate),
+    Exists: lambda operation: _predicate_needs(operation.predicate),
+    UpdateWhere: _update_needs,
+    DeleteWhere: lambda operation: _predicate_needs(operation.predicate),
+}
+
+
 def needs(operation: Operation) -> frozenset[Capability]:
     """Return the capabilities that a store must declare to carry out the operation."""
     found = NEEDS[type(operation)]
-    more: list[Capability] = []
-    if isinstance(operation, Select | Count | Exists | UpdateWhere | DeleteWhere):
-        more.extend(_predicate_needs(operation.predicate))
-    if isinstance(operation, Select):
-        more.extend((Capability.ORDER,) if operation.order else ())
-        more.extend((Capability.OFFSET,) if operation.offset else ())
-        more.extend((Capability.PAGES,) if operation.after is not None else ())
-    if isinstance(operation, UpdateWhere) and any(isinstance(value, Arithmetic | FieldSpec) for value in operation.assignments.values()):
-        more.append(Capability.EXPRESSIONS)
-    if isinstance(operation, Fetch | Select):
-        more.extend(_lock_needs(operation.lock))
-    if isinstance(operation, Insert | InsertMany | Update):
-        return found
-    return found.union(more)
+    more = _MORE_NEEDS.get(type(operation))
+    return found if more is None else found.union(more(operation))
 
 
 @lru_cache(maxsize=1024)
