@@ -20,6 +20,9 @@ from holdall.errors import (
 Lookup = Callable[[str, tuple[str, ...]], tuple[str, tuple[str, ...]] | None]
 """From a table and its columns to the model's name and its fields' names; an index on an expression is asked for as ``(index, ())``."""
 
+# The errors of writes that are worth a second look: SQLite does not say all that it knows.
+EXPLAINED = (DuplicateKeyError, ForeignKeyError, ValidationError)
+
 
 def translate(error: Exception, lookup: Lookup, *, model: str = "record") -> HoldallError:
     """Give the library's error for what ``sqlite3`` raised; the caller raises it ``from`` the original.

@@ -21,7 +21,7 @@ from holdall.stores.sqlite.capabilities import CAPABILITIES, LIMITS
 from holdall.stores.sqlite.compiler import DIALECT
 from holdall.stores.sqlite.connection import EngineOptions
 from holdall.stores.sqlite.engine import Engine
-from holdall.stores.sqlite.errors import error_name
+from holdall.stores.sqlite.errors import EXPLAINED, error_name
 from holdall.stores.sqlite.settings import SqliteSettings
 from holdall.stores.sqlite.temporary import TemporaryDatabase, temporary_database
 from holdall.stores.sqlite.transaction import SqliteStream, SqliteTransaction
@@ -129,7 +129,10 @@ class SqliteStore:
             result = await self.engine.select(run, *args)
         else:
             run, args, groupable = self.write_of(operation, alone=True)
-            result = await self.explained(operation, lambda: self.engine.write(run, *args, groupable=groupable))
+            try:
+                result = await self.engine.write(run, *args, groupable=groupable)
+            except EXPLAINED as exc:
+                raise self.explained(operation, exc) from exc.__cause__
         return self.result_of(operation, result)
 
     async def _raw(self, operation: op.Raw) -> Any:
@@ -153,6 +156,8 @@ class SqliteStore:
 
     def write_of(self, operation: Any, *, alone: bool) -> tuple[Callable[..., Any], tuple[Any, ...], bool]:
         """Return the function of a write, its arguments, and whether it may share a commit."""
+        info: ModelInfo = operation.info
+        self._tables.setdefault(info.name, info)  # for errors, which name tables
         kind = type(operation)
         if kind is op.InsertMany:
             return execution.insert_many, (self.compiler, operation, alone), False
@@ -167,22 +172,16 @@ class SqliteStore:
         convert = execution.RESULTS.get(type(operation))
         return result if convert is None else convert(operation, result)
 
-    async def explained(self, operation: Any, run: Callable[[], Any]) -> Any:
-        """Run a write, and say in its errors what SQLite does not."""
-        info: ModelInfo = operation.info
-        self._tables.setdefault(info.name, info)
-        try:
-            return await run()
-        except DuplicateKeyError as exc:
-            values = _written(operation, exc.__cause__)
-            if not values or exc.values:
-                raise
-            raise DuplicateKeyError(exc.model, exc.fields, [values[name] for name in exc.fields if name in values]) from exc.__cause__
-        except ForeignKeyError as exc:
-            model, fields = self._referring(operation)
-            raise ForeignKeyError(model, fields) from exc.__cause__
-        except ValidationError as exc:
-            raise ValidationError(str(exc), model=info.label) from exc.__cause__
+    def explained(self, operation: Any, error: HoldallError) -> HoldallError:
+        """Return the error of a write with what SQLite does not say."""
+        if isinstance(error, DuplicateKeyError):
+            values = _written(operation, error.__cause__)
+            if not values or error.values:
+                return error
+            return DuplicateKeyError(error.model, error.fields, [values[name] for name in error.fields if name in values])
+        if isinstance(error, ForeignKeyError):
+            return ForeignKeyError(*self._referring(operation))
+        return ValidationError(str(error), model=operation.info.label)
 
     def _referring(self, operation: Any) -> tuple[str, tuple[str, ...]]:
         """Return the model and field whose reference failed, where there is only one that it can be."""

@@ -17,7 +17,7 @@ from holdall.query.operations import Operation, Select
 from holdall.sql.compiler import Statement
 from holdall.store import BeginOptions
 from holdall.stores.sqlite import execution
-from holdall.stores.sqlite.errors import error_name
+from holdall.stores.sqlite.errors import EXPLAINED, error_name
 
 if TYPE_CHECKING:
     from holdall.stores.sqlite.lease import SessionConnection
@@ -50,7 +50,10 @@ class SqliteTransaction:
             run, args = execution.READS[type(operation)](store.compiler, operation)
             return store.result_of(operation, await self._read(run, args))
         run, args, _ = store.write_of(operation, alone=False)
-        return store.result_of(operation, await store.explained(operation, lambda: self._run(run, args)))
+        try:
+            return store.result_of(operation, await self._run(run, args))
+        except EXPLAINED as exc:
+            raise store.explained(operation, exc) from exc.__cause__
 
     async def _read(self, run: Any, args: tuple[Any, ...]) -> Any:
         if self._lease is None:
