@@ -17,3 +17,9 @@ async def database(backend_url: str) -> AsyncGenerator[Backend]:
         await database.initialize(*MODELS)
         yield database
         await database.drop(*MODELS)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def durable_url(request: pytest.FixtureRequest) -> str:
+    """The engines whose data other backends can see."""
+    return str(request.getfixturevalue(f"{request.param}_url"))

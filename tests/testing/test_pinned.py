@@ -32,12 +32,6 @@ async def backend(backend_url: str) -> AsyncGenerator[Backend]:
         yield backend
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def durable_url(request: pytest.FixtureRequest) -> str:
-    """The engines whose data other backends can see."""
-    return str(request.getfixturevalue(f"{request.param}_url"))
-
-
 class Stop(Exception):
     pass
 

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from holdall.errors import MissingDriverError
 from holdall.query.operations import Raw
+from holdall.sql.naming import quote
 from holdall.stores.postgres.settings import PostgresSettings
 
 
@@ -27,13 +28,14 @@ class _Descriptor:
 
     async def make_scratch(self, settings: Any) -> Any:
         """Create a database on the same server; the user needs the right to (CREATEDB)."""
-        scratch = replace(settings, database=f"holdall_test_{uuid4().hex}")
-        await self._run(settings, f"create database {scratch.database} template template0")
-        return scratch
+        prefix = (settings.database or "holdall").encode()[:20].decode(errors="ignore")
+        name = f"{prefix}_test_{uuid4().hex}"
+        await self._run(settings, f"create database {quote(name)} template template0")
+        return replace(settings, database=name)
 
     async def remove_scratch(self, settings: Any, scratch: Any) -> None:
         """Drop the database, whoever is connected to it."""
-        await self._run(settings, f"drop database if exists {scratch.database} with (force)")
+        await self._run(settings, f"drop database if exists {quote(scratch.database)} with (force)")
 
     async def _run(self, settings: Any, sql: str) -> None:
         store = self.make(settings)

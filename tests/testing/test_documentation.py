@@ -1,0 +1,21 @@
+"""The page "Testing your application": its files are a project, whose tests pass as they stand, on every engine."""
+
+import re
+from pathlib import Path
+
+from tests.testing.projects import ROOT, run_tests
+
+PAGE = (ROOT / "docs" / "testing.md").read_text("utf-8")
+BLOCKS = re.findall(r'```(?:python|toml) title="([^"]+)"(?: engine="(\w+)")?\n(.*?)```', PAGE, re.DOTALL)
+
+
+def test_every_block_of_code_is_a_file_of_the_project() -> None:
+    assert len(BLOCKS) == len(re.findall(r"^```(?:python|toml)", PAGE, re.MULTILINE))
+
+
+def test_the_page_is_a_project_whose_tests_pass(backend_url: str, tmp_path: Path) -> None:
+    engine = backend_url.partition(":")[0].removesuffix("ql")
+    files = {name: text.replace("sqlite:///test.db", backend_url) for name, wanted, text in BLOCKS if wanted in ("", engine)}
+    tests = sum(len(re.findall(r"^async def test_", text, re.MULTILINE)) for text in files.values())
+
+    assert run_tests(tmp_path, files, env={"DATABASE_URL": backend_url}) == {"passed": tests}
