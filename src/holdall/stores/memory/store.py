@@ -25,29 +25,15 @@ class MemoryStore:
 
     limits = LIMITS
 
-    def __init__(self, settings: MemorySettings, data: _Data | None = None) -> None:
+    def __init__(self, settings: MemorySettings, data: Data | None = None) -> None:
         self.settings = settings
         self.capabilities = CAPABILITIES - WRITING if settings.read_only else CAPABILITIES
-        self._data = _Data(Tables({}), _Writer(settings.acquire_timeout)) if data is None else data
+        self.data = Data(Tables({}), _Writer(settings.acquire_timeout)) if data is None else data
         self._closed = False
 
     def share(self, settings: MemorySettings) -> MemoryStore:
         """Return a store of the same records."""
-        return MemoryStore(settings, self._data)
-
-    @property
-    def tables(self) -> Tables:
-        """What is committed."""
-        return self._data.tables
-
-    @tables.setter
-    def tables(self, tables: Tables) -> None:
-        self._data.tables = tables
-
-    @property
-    def writer(self) -> _Writer:
-        """The right to write."""
-        return self._data.writer
+        return MemoryStore(settings, self.data)
 
     @staticmethod
     def values(_: FieldSpec) -> Expression | None:
@@ -76,27 +62,27 @@ class MemoryStore:
     async def prepare(self, models: Sequence[ModelInfo]) -> None:
         """Make the tables that are missing."""
         self.check_open()
-        await self.writer.acquire()
+        await self.data.writer.acquire()
         try:
             for info in models:
-                self.tables.add(info)
+                self.data.tables.add(info)
         finally:
-            self.writer.release()
+            self.data.writer.release()
 
     async def drop(self, models: Sequence[ModelInfo]) -> None:
         """Remove the tables of the models."""
         self.check_open()
-        await self.writer.acquire()
+        await self.data.writer.acquire()
         try:
             for info in models:
-                self.tables.drop(info)
+                self.data.tables.drop(info)
         finally:
-            self.writer.release()
+            self.data.writer.release()
 
     async def compare(self, models: Sequence[ModelInfo]) -> list[Difference]:
         """Return the tables that were never made; those that were cannot differ, because they are made of the models alone."""
         self.check_open()
-        known = {table.info.name for table in self.tables}
+        known = {table.info.name for table in self.data.tables}
         missing = [info for info in models if info.name not in known]
         return [Difference("table", info.name, info.name, ", ".join(spec.stored_name for spec in info.fields), None) for info in missing]
 
@@ -105,15 +91,15 @@ class MemoryStore:
         self.check_open()
         read = READS.get(type(operation))
         if read is not None:
-            return run(read, self.tables, operation)
-        await self.writer.acquire()
+            return run(read, self.data.tables, operation)
+        await self.data.writer.acquire()
         try:
-            tables = self.tables.fork() if _may_fail_halfway(operation) else self.tables
+            tables = self.data.tables.fork() if _may_fail_halfway(operation) else self.data.tables
             result = run(WRITES[type(operation)], tables, operation)
-            self.tables = tables
+            self.data.tables = tables
             return result
         finally:
-            self.writer.release()
+            self.data.writer.release()
 
     async def stream(self, operation: Select, batch: int) -> ListStream:
         """Start a query; it sees the records of this moment."""
@@ -130,7 +116,7 @@ class MemoryStore:
 
     def stats(self) -> Mapping[str, Any]:
         """Return how many records there are."""
-        return {table.info.name: len(table.rows) for table in self.tables}
+        return {table.info.name: len(table.rows) for table in self.data.tables}
 
 
 def run(function: Any, tables: Tables, operation: Any) -> Any:
@@ -165,8 +151,8 @@ class ListStream:
 
 
 @dataclass
-class _Data:
-    """The records, and the right to change them."""
+class Data:
+    """What is committed, and the right to change it; stores of the same data share it."""
 
     tables: Tables
     writer: _Writer
@@ -239,9 +225,9 @@ class MemoryTransaction:
         if self._options.isolation == "serializable" and not self._options.read_only:
             await self._begin_write(nowait=False)
         elif self._options.isolation is not None or self._options.read_only:
-            self._snapshot = self._snapshot or self._store.tables.fork()
+            self._snapshot = self._snapshot or self._store.data.tables.fork()
         if read is not None and lock is None:
-            return run(read, self._work or self._snapshot or self._store.tables, operation)
+            return run(read, self._work or self._snapshot or self._store.data.tables, operation)
         if self._options.read_only:
             msg = "the session is read-only"
             raise TransactionError(msg)
@@ -257,11 +243,11 @@ class MemoryTransaction:
     async def _begin_write(self, *, nowait: bool) -> None:
         if self._work is not None:
             return
-        await self._store.writer.acquire(nowait=nowait)
-        self._work = self._store.tables.fork()
+        await self._store.data.writer.acquire(nowait=nowait)
+        self._work = self._store.data.tables.fork()
         if self._snapshot is not None and self._options.isolation != "serializable" and _rows(self._snapshot) != _rows(self._work):
             self._work = None
-            self._store.writer.release()
+            self._store.data.writer.release()
             msg = "the snapshot of this transaction is out of date: another one has written since; run it again"
             raise SerializationError(msg)
 
@@ -272,7 +258,7 @@ class MemoryTransaction:
     async def commit(self) -> None:
         """Publish the changes."""
         if self._work is not None:
-            self._store.tables = self._work
+            self._store.data.tables = self._work
         self.abandon()
 
     async def rollback(self) -> None:
@@ -285,7 +271,7 @@ class MemoryTransaction:
         self._savepoints.clear()
         if self._work is not None:
             self._work = None
-            self._store.writer.release()
+            self._store.data.writer.release()
 
     async def savepoint(self, name: str) -> None:
         """Remember the state."""
@@ -302,7 +288,7 @@ class MemoryTransaction:
             found, work = self._savepoints.pop()
             if found == name:
                 if self._work is not None:
-                    self._work = work or self._store.tables.fork()
+                    self._work = work or self._store.data.tables.fork()
                 return
 
 
