@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import AsyncGenerator
+from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -10,17 +11,22 @@ import holdall
 from holdall import Backend, Model
 
 _HEALTH = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
-_PHASES = [Phase.explicit, Phase.generate, Phase.shrink]
-# The quick profile repeats the same examples in every run; the thorough one looks for new ones.
-settings.register_profile("quick", derandomize=True, database=None, deadline=None, max_examples=15, phases=_PHASES, suppress_health_check=_HEALTH)
-settings.register_profile("thorough", deadline=None, max_examples=1000, phases=_PHASES, suppress_health_check=_HEALTH, print_blob=True)
+# The quick profile repeats the same examples in every run and shows them as they are; the thorough one looks for new ones and makes them small.
+_PHASES = [Phase.explicit, Phase.generate]
+settings.register_profile(
+    "quick", derandomize=True, database=None, deadline=None, max_examples=15, phases=_PHASES, suppress_health_check=_HEALTH
+)
+settings.register_profile(
+    "thorough", deadline=None, max_examples=1000, phases=[*_PHASES, Phase.shrink], suppress_health_check=_HEALTH, print_blob=True
+)
 settings.load_profile(os.environ.get("HOLDALL_PROPERTIES", "quick"))
 
 
 @pytest.fixture
 def models(request: pytest.FixtureRequest) -> tuple[type[Model], ...]:
     """The models of the test: ``MODELS`` of its module."""
-    return tuple(getattr(request.module, "MODELS", ()))
+    module = cast("Any", request).module
+    return cast("tuple[type[Model], ...]", getattr(module, "MODELS", ()))
 
 
 @pytest.fixture

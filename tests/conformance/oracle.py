@@ -4,6 +4,9 @@ A condition is described once and turned both into what a user would write and i
 a store shows only here.
 """
 
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# Values of any type are told apart by isinstance here, and what is inside a list or dict then counts as unknown.
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -243,7 +246,7 @@ def ordered(rows: Iterable[Any], order: Sequence[Term], key: Sequence[str]) -> l
     for term in reversed((*order, *(Term(name, descending) for name in key if name not in named))):
         nulls = [row for row in found if getattr(row, term.field) is None]
         others = [row for row in found if getattr(row, term.field) is not None]
-        others.sort(key=lambda row: sortable(getattr(row, term.field)), reverse=term.descending)  # noqa: B023  - used at once
+        others.sort(key=lambda row: sortable(getattr(row, term.field)), reverse=term.descending)
         found = nulls + others if term.nulls_first else others + nulls
     return found
 

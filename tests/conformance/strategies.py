@@ -18,17 +18,114 @@ Values = st.SearchStrategy[Any]
 
 TEXTS = [
     *("", " ", "a", "A", "a ", " a", "aa", "ab", "aB", "AB", "b", "%", "_", "*", "\\", "'", '"', "a%b", "a_b", "a*b", "\\%", "''", "\\'"),
-    *("ß", "ss", "SS", "ẞ", "İ", "i", "I", "ı", "i̇", "ſ", "s", "K", "k", "µ", "μ", "Σ", "σ", "ς", "ﬁ", "fi", "ﬀ", "é", "e\u0301", "É", "ŉ", "ʼn", "ᾳ", "αι"),
-    *("\uffff", "\ufffd", "\ue000", "\ud7ff", "\U00010000", "\U0010ffff", "a\uffff", "a\U00010000", "a\U0010ffff", "\U0010ffff\U0010ffff", "😀"),
-    *("\n", "\t", "\r\n", "\x01", "\x7f", "a\nb", "null", "NULL", "true", "1", "1.0", "０", "{}", "[]", '"a"', "\\u0000", "$1", ":x", "?", "--", "/*"),
+    *(
+        "ß",
+        "ss",
+        "SS",
+        "ẞ",
+        "İ",
+        "i",
+        "I",
+        "ı",
+        "i̇",
+        "ſ",
+        "s",
+        "K",
+        "k",
+        "µ",
+        "μ",
+        "Σ",
+        "σ",
+        "ς",
+        "ﬁ",
+        "fi",
+        "ﬀ",
+        "é",
+        "e\u0301",
+        "É",
+        "ŉ",
+        "ʼn",
+        "ᾳ",
+        "αι",
+    ),
+    *(
+        "\uffff",
+        "\ufffd",
+        "\ue000",
+        "\ud7ff",
+        "\U00010000",
+        "\U0010ffff",
+        "a\uffff",
+        "a\U00010000",
+        "a\U0010ffff",
+        "\U0010ffff\U0010ffff",
+        "😀",
+    ),
+    *(
+        "\n",
+        "\t",
+        "\r\n",
+        "\x01",
+        "\x7f",
+        "a\nb",
+        "null",
+        "NULL",
+        "true",
+        "1",
+        "1.0",
+        "０",
+        "{}",
+        "[]",
+        '"a"',
+        "\\u0000",
+        "$1",
+        ":x",
+        "?",
+        "--",
+        "/*",
+    ),
 ]
 INTS = [0, 1, -1, 2, 10, 2**31, -(2**31) - 1, 2**53, 2**53 + 1, -(2**53) - 1, 2**63 - 1, 2**63 - 2, -(2**63), -(2**63) + 1]
-FLOATS = [0.0, -0.0, 1.0, -1.0, 0.1, 0.30000000000000004, 5e-324, -5e-324, 2.2250738585072014e-308, 1.7976931348623157e308, -1e308, 1e16, 2.0**53, 1e22, -1.5]
-CENTS = [Decimal(text) for text in ("0", "-0.00", "0.01", "-0.01", "1", "1.0", "1.10", "-1.1", "10", "9999999999999999.99", "-9999999999999999.99", "1E+3")]
+FLOATS = [
+    0.0,
+    -0.0,
+    1.0,
+    -1.0,
+    0.1,
+    0.30000000000000004,
+    5e-324,
+    -5e-324,
+    2.2250738585072014e-308,
+    1.7976931348623157e308,
+    -1e308,
+    1e16,
+    2.0**53,
+    1e22,
+    -1.5,
+]
+CENTS = [
+    Decimal(text)
+    for text in ("0", "-0.00", "0.01", "-0.01", "1", "1.0", "1.10", "-1.1", "10", "9999999999999999.99", "-9999999999999999.99", "1E+3")
+]
 EXACTS = [
     Decimal(text)
     for text in (
-        *("0", "-0", "1", "1.0", "1.000000000001", "-1.000000000001", "0.000000000001", "-0.000000000001", "0.1", "10", "9", "-9", "-10", "1E+21"),
+        *(
+            "0",
+            "-0",
+            "1",
+            "1.0",
+            "1.000000000001",
+            "-1.000000000001",
+            "0.000000000001",
+            "-0.000000000001",
+            "0.1",
+            "10",
+            "9",
+            "-9",
+            "-10",
+            "1E+21",
+        ),
         *("9999999999999999999999.999999999999", "-9999999999999999999999.999999999999", "1234567890123456789012.123456789012"),
     )
 ]
@@ -39,15 +136,68 @@ MOMENTS = [
     *(datetime(2024, 2, 29, 23, 59, 59, 999999, tzinfo=zone) for zone in ZONES),
     *(datetime(2025, 1, 1, 0, 0, 0, 1, tzinfo=zone) for zone in ZONES),
 ]
-DAYS = [date.min, date.max, date(1, 1, 2), date(1969, 12, 31), date(1970, 1, 1), date(2000, 2, 29), date(2024, 2, 29), date(2024, 12, 31), date(2025, 1, 1)]
+DAYS = [
+    date.min,
+    date.max,
+    date(1, 1, 2),
+    date(1969, 12, 31),
+    date(1970, 1, 1),
+    date(2000, 2, 29),
+    date(2024, 2, 29),
+    date(2024, 12, 31),
+    date(2025, 1, 1),
+]
 CLOCKS = [time.min, time.max, time(0, 0, 0, 1), time(12), time(12, 0, 0, 500000), time(23, 59, 59)]
-SPANS = [timedelta(0), timedelta(microseconds=1), -timedelta(microseconds=1), timedelta(days=-1, microseconds=5), timedelta(days=1), timedelta(days=106751990), timedelta(days=-106751991)]
-TOKENS = [UUID(int=0), UUID(int=1), UUID(int=2**127), UUID(int=2**127 - 1), UUID(int=2**128 - 1), UUID("0190a5b0-0000-7000-8000-000000000000")]
+SPANS = [
+    timedelta(0),
+    timedelta(microseconds=1),
+    -timedelta(microseconds=1),
+    timedelta(days=-1, microseconds=5),
+    timedelta(days=1),
+    timedelta(days=106751990),
+    timedelta(days=-106751991),
+]
+TOKENS = [
+    UUID(int=0),
+    UUID(int=1),
+    UUID(int=2**127),
+    UUID(int=2**127 - 1),
+    UUID(int=2**128 - 1),
+    UUID("0190a5b0-0000-7000-8000-000000000000"),
+]
 BLOBS = [b"", b"\x00", b"\x00\x00", b"\xff", b"\xff\x00", b"a", b"A", b"a\x00", b"'", b"\\", b"\\x00"]
-JSON_SCALARS: list[JsonValue] = [None, True, False, 0, 1, 1.0, -1, 1.5, 0.1, 2**53 + 1, 2**63 - 1, -(2**63), 1e300, 5e-324, "", "1", "true", "null", "a", "A", "ß", "\uffff", "\U00010000", "a%", '"']
+JSON_SCALARS: list[JsonValue] = [
+    None,
+    True,
+    False,
+    0,
+    1,
+    1.0,
+    -1,
+    1.5,
+    0.1,
+    2**53 + 1,
+    2**63 - 1,
+    -(2**63),
+    1e300,
+    5e-324,
+    "",
+    "1",
+    "true",
+    "null",
+    "a",
+    "A",
+    "ß",
+    "\uffff",
+    "\U00010000",
+    "a%",
+    '"',
+]
 KEYS = ["a", "b", "A", "", "a b", "0", "a.b", "$", "'", '"', "ß", "order", "\\", "a__b", "year"]
 
-awkward = st.characters(codec="utf-8", exclude_characters="\0", min_codepoint=1) | st.sampled_from("aAbßſKİı%_*\\'\" \uffff\U00010000\U0010ffff")
+awkward = st.characters(codec="utf-8", exclude_characters="\0", min_codepoint=1) | st.sampled_from(
+    "aAbßſKİı%_*\\'\" \uffff\U00010000\U0010ffff"
+)
 texts: Values = st.sampled_from(TEXTS) | st.text(awkward, max_size=4)
 ints: Values = st.sampled_from(INTS) | st.integers(-3, 3) | st.integers(-(2**63), 2**63 - 1)
 floats: Values = st.sampled_from(FLOATS) | st.floats(allow_nan=False, allow_infinity=False)
@@ -61,7 +211,9 @@ tokens: Values = st.sampled_from(TOKENS) | st.uuids()
 blobs: Values = st.sampled_from(BLOBS) | st.binary(max_size=3)
 keys: Values = st.sampled_from(KEYS)
 json_scalars: Values = st.sampled_from(JSON_SCALARS)
-json_values: Values = st.recursive(json_scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3), max_leaves=5)
+json_values: Values = st.recursive(
+    json_scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3), max_leaves=5
+)
 parts: Values = st.builds(
     Part,
     title=texts,
@@ -106,7 +258,25 @@ FILTERED: Mapping[str, Values] = {
     "times": st.dictionaries(keys, moments, max_size=2),
     "part": parts,
 }
-NULLABLE = {"text", "number", "real", "amount", "exact", "flag", "moment", "day", "clock", "span", "token", "blob", "color", "tags", "data", "times", "part"}
+NULLABLE = {
+    "text",
+    "number",
+    "real",
+    "amount",
+    "exact",
+    "flag",
+    "moment",
+    "day",
+    "clock",
+    "span",
+    "token",
+    "blob",
+    "color",
+    "tags",
+    "data",
+    "times",
+    "part",
+}
 TEXTUAL = ("word", "text", "color")
 LISTS: Mapping[str, Values] = {"tags": texts, "numbers": st.none() | ints, "prices": exacts}
 DATED = ("moment", "day")
@@ -116,11 +286,28 @@ SCALARS = [name for name in FILTERED if name not in DOCUMENTS]
 ORDERING = ("gt", "gte", "lt", "lte")
 TEXT_OPERATORS = ("contains", "icontains", "startswith", "istartswith", "endswith", "iendswith", "iexact")
 
+
+def _numbered(found: list[dict[str, Any]]) -> list[Sample]:
+    return [Sample(id=number, **values) for number, values in enumerate(found, 1)]
+
+
 rows: Values = st.lists(
     st.fixed_dictionaries({name: optional(values) if name in NULLABLE else values for name, values in FILTERED.items() if name != "id"}),
     min_size=1,
     max_size=10,
-).map(lambda found: [Sample(id=number, **values) for number, values in enumerate(found, 1)])
+).map(_numbered)
+
+# Few values and many ties, so that pages break within them and where a field changes to None.
+_TIED: Mapping[str, list[Any]] = {
+    "text": [None, "a", "b"],
+    "number": [None, 0, 1],
+    "flag": [None, False],
+    "small": [0, 1],
+    "word": ["", "x"],
+}
+tied_rows: Values = st.lists(
+    st.fixed_dictionaries({name: st.sampled_from(values) for name, values in _TIED.items()}), min_size=8, max_size=16
+).map(_numbered)
 
 
 # -- conditions ------------------------------------------------------------------------------------------------------------------------
@@ -190,7 +377,9 @@ _INSIDE: list[Values] = [
     keys.flatmap(lambda key: equality("times", (key,), moments, none=True) | ordering("times", (key,), moments)),
     st.integers(0, 2).flatmap(lambda place: equality("tags", (place,), texts, none=True) | ordering("tags", (place,), texts)),
     st.integers(0, 2).flatmap(lambda place: equality("numbers", (place,), ints, none=True) | ordering("numbers", (place,), ints)),
-    equality("part", ("title",), texts, none=True) | ordering("part", ("title",), texts) | _check("part", ("title",), TEXT_OPERATORS, texts),
+    equality("part", ("title",), texts, none=True)
+    | ordering("part", ("title",), texts)
+    | _check("part", ("title",), TEXT_OPERATORS, texts),
     equality("part", ("score",), floats, none=True) | ordering("part", ("score",), floats),
     equality("part", ("count",), ints, none=True) | ordering("part", ("count",), ints),
     equality("part", ("price",), exacts, none=True),
@@ -216,6 +405,14 @@ def nested(depth: int) -> st.SearchStrategy[Described]:
 conditions = nested(3)
 terms = st.builds(Term, st.sampled_from(SCALARS), st.booleans(), st.booleans())
 orders: Values = st.lists(terms, max_size=3, unique_by=lambda term: term.field).map(tuple)
+tied_orders: Values = st.lists(
+    st.builds(Term, st.sampled_from(list(_TIED)), st.booleans(), st.booleans()), min_size=1, max_size=3, unique_by=lambda term: term.field
+).map(tuple)
 asked: Values = st.builds(
-    Asked, where=st.none() | conditions, order=orders, limit=st.none() | st.integers(0, 5), offset=st.none() | st.integers(0, 4), exclude=st.booleans()
+    Asked,
+    where=st.none() | conditions,
+    order=orders,
+    limit=st.none() | st.integers(0, 5),
+    offset=st.none() | st.integers(0, 4),
+    exclude=st.booleans(),
 )

@@ -87,7 +87,7 @@ class Reserved(Model):
     quoted: str = Field(default="", name='a "quoted" name')
     spaced: int = Field(default=0, name="with  spaces", index=True)
     upper: int = Field(default=0, name="UPPER")
-    größe: str = Field(default="", name="Größe 😀")
+    size: str = Field(default="", name="Größe 😀")
     percent: int = Field(default=0, name="100%s :x $1 ?")
     ticks: int = Field(default=0, name="it's `ticked` \\ [x]")
     user: int = 0
@@ -165,7 +165,7 @@ KEYS: list[tuple[type[Any], list[Any]]] = [
     (TextKey, ["", " ", "a", "A", "a ", "ß", "ss", "\uffff", "\U00010000", "'", '"', "\\", "%", "x" * 500]),
     (IntKey, [0, 1, -1, 2**63 - 1, -(2**63), 2**53 + 1]),
     (BytesKey, [b"", b"\x00", b"\xff", b"'"]),
-    (DecimalKey, [Decimal("0"), Decimal("1.10"), Decimal("-1.1"), Decimal("9999999999999999999999.999999999999")]),
+    (DecimalKey, [Decimal(0), Decimal("1.10"), Decimal("-1.1"), Decimal("9999999999999999999999.999999999999")]),
     (DateKey, [date.min, date(2024, 2, 29), date.max]),
     (MomentKey, [datetime(2024, 1, 1, 0, 0, 0, microsecond, tzinfo=UTC) for microsecond in (0, 1, 999999)]),
     (ClockKey, [time.min, time(1, 2, 3, 4), time.max]),
@@ -178,17 +178,19 @@ KEYS: list[tuple[type[Any], list[Any]]] = [
 
 
 @pytest.mark.parametrize(("model", "keys"), KEYS, ids=lambda value: getattr(value, "__name__", ""))
-async def test_every_exact_scalar_is_a_key(backend: Backend, model: type[Any], keys: list[Any]) -> None:
+async def test_every_exact_scalar_is_a_key(backend: Backend, model: Any, keys: list[Any]) -> None:
     for key in keys:
         await backend.create(model(id=key))
     for key in keys:
-        assert (await backend.get(model, key)).id == key
-        assert (await backend.query(model).get(key)).id == key
+        loaded: Any = await backend.get(model, key)
+        assert loaded.id == key
+        assert await backend.query(model).get(key) == loaded
         with pytest.raises(DuplicateKeyError) as caught:
             await backend.create(model(id=key))
         assert (caught.value.fields, caught.value.values) == (("id",), (key,))
         await backend.upsert(model(id=key))
-    assert [found.id for found in await backend.get_many(model, keys[::-1])] == keys[::-1]
+    several: list[Any] = await backend.get_many(model, keys[::-1])
+    assert [found.id for found in several] == keys[::-1]
     assert await backend.query(model).filter(id__in=keys).count() == len(keys)
     assert await backend.delete_many([model(id=key) for key in keys]) == len(keys)
 
@@ -199,7 +201,11 @@ async def test_a_composite_key_goes_by_the_order_of_declaration(backend: Backend
     await backend.create_many([Mixed(second=1, first="a", when=when + timedelta(microseconds=1)), Mixed(second=0, first="z", when=when)])
 
     assert await backend.get(Mixed, (1, "a", when)) == record
-    assert [(found.second, found.first, found.when.microsecond) for found in await backend.query(Mixed).limit(9)] == [(0, "z", 1), (1, "a", 1), (1, "a", 2)]
+    assert [(found.second, found.first, found.when.microsecond) for found in await backend.query(Mixed).limit(9)] == [
+        (0, "z", 1),
+        (1, "a", 1),
+        (1, "a", 2),
+    ]
     record.name = "y"
     await backend.save(record)
     assert (await backend.get(Mixed, (1, "a", when))).name == "y"
@@ -247,7 +253,7 @@ async def test_a_write_that_failed_leaves_a_generated_key_unset(backend: Backend
 
 async def test_awkward_stored_names_work_everywhere(backend: Backend) -> None:
     values: dict[str, Any] = {
-        "order": "x", "group": 1, "quoted": "q", "spaced": 2, "upper": 3, "größe": "g", "percent": 4, "ticks": 5, "user": 6, "table": 7,
+        "order": "x", "group": 1, "quoted": "q", "spaced": 2, "upper": 3, "size": "g", "percent": 4, "ticks": 5, "user": 6, "table": 7,
         "where": {"a": 1}, "null": [1], "a__b": 8, "oid": 9, "rowid": 10,
     }  # fmt: skip
     record = await backend.create(Reserved(select=1, **values))
@@ -257,11 +263,13 @@ async def test_awkward_stored_names_work_everywhere(backend: Backend) -> None:
     for name, value in values.items():
         assert [found.select for found in await backend.query(Reserved).filter(**{name: value})] == [1]
         assert await backend.query(Reserved).filter(select=2).update(**{name: value if name != "group" else 5}) == 1
-    assert [found.select for found in await backend.query(Reserved).filter(where__a=1, null__has=1).order_by("-percent", "größe")] == [1, 2]
+    assert [found.select for found in await backend.query(Reserved).filter(where__a=1, null__has=1).order_by("-percent", "size")] == [1, 2]
     assert await backend.query(Reserved).order_by("-quoted", "ticks").values("quoted", "upper").limit(1) == [{"quoted": "q", "upper": 3}]
-    page = await backend.query(Reserved).order_by("größe", "-percent", "group").page(size=1)
+    page = await backend.query(Reserved).order_by("size", "-percent", "group").page(size=1)
     assert page.next is not None
-    assert [found.select for found in (await backend.query(Reserved).order_by("größe", "-percent", "group").page(size=5, after=page.next)).items] == [1, 2]
+    assert [
+        found.select for found in (await backend.query(Reserved).order_by("size", "-percent", "group").page(size=5, after=page.next)).items
+    ] == [1, 2]
     record.ticks = 50
     await backend.save(record)
     await backend.upsert(record)
@@ -271,7 +279,9 @@ async def test_awkward_stored_names_work_everywhere(backend: Backend) -> None:
     with pytest.raises(DuplicateKeyError) as caught:
         await backend.create(Reserved(select=1))
     assert (caught.value.fields, caught.value.values) == (("select",), (1,))
-    assert [number async for number in backend.query(Reserved).values("select").order_by("select").stream()] == [{"select": number} for number in (1, 2, 3)]
+    assert [number async for number in backend.query(Reserved).values("select").order_by("select").stream()] == [
+        {"select": number} for number in (1, 2, 3)
+    ]
 
 
 # -- inheritance -----------------------------------------------------------------------------------------------------------------------

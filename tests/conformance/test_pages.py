@@ -36,7 +36,12 @@ MODELS = (Entry, Spot, Sample)
 
 
 async def entries(backend: Backend, count: int = 25) -> QueryBuilder[Entry]:
-    await backend.create_many([Entry(id=number, rank=None if number % 5 == 0 else number % 3, name=None if number % 7 == 3 else str(number % 4)) for number in range(count)])
+    await backend.create_many(
+        [
+            Entry(id=number, rank=None if number % 5 == 0 else number % 3, name=None if number % 7 == 3 else str(number % 4))
+            for number in range(count)
+        ]
+    )
     return backend.query(Entry)
 
 
@@ -114,7 +119,9 @@ async def test_inserts_and_deletes_between_pages_neither_repeat_nor_skip(backend
 
 
 async def test_composite_keys_place_a_page(backend: Backend) -> None:
-    await backend.create_many([Spot(hall=hall, number=number, rank=1 if number else None) for hall in "abß\uffff\U00010000" for number in range(4)])
+    await backend.create_many(
+        [Spot(hall=hall, number=number, rank=1 if number else None) for hall in "abß\uffff\U00010000" for number in range(4)]
+    )
     for order in ((), ("rank",), ("-rank",), ("-number",), ("hall", "-number")):
         query = backend.query(Spot).order_by(*order)
         expected = [(found.hall, found.number) for found in await (query if order else query.order_by("hall"))]
@@ -127,7 +134,12 @@ AWKWARD: dict[str, list[Any]] = {
     "real": [None, 0.1, 5e-324, -1.7976931348623157e308, 1.0, 0.30000000000000004],
     "exact": [None, Decimal("9999999999999999999999.999999999999"), Decimal("0.000000000001"), Decimal("-1.5")],
     "amount": [None, Decimal("9999999999999999.99"), Decimal("-0.01")],
-    "moment": [None, datetime(9999, 12, 31, 23, 59, 59, 999998, tzinfo=UTC), datetime(1, 1, 1, 0, 0, 0, 1, tzinfo=UTC), datetime(2024, 1, 1, 0, 0, 0, 1, tzinfo=UTC)],
+    "moment": [
+        None,
+        datetime(9999, 12, 31, 23, 59, 59, 999998, tzinfo=UTC),
+        datetime(1, 1, 1, 0, 0, 0, 1, tzinfo=UTC),
+        datetime(2024, 1, 1, 0, 0, 0, 1, tzinfo=UTC),
+    ],
     "span": [None, timedelta(microseconds=-1), timedelta(days=100000, microseconds=1)],
     "blob": [None, b"", b"\xff", b"\x00a"],
     "flag": [None, True, False],

@@ -12,7 +12,7 @@ from holdall import Backend, QueryBuilder, col
 from holdall.query import evaluate
 from tests.conformance.models import Sample
 from tests.conformance.oracle import Asked, Described, Term, answer, condition, holds, same
-from tests.conformance.strategies import asked, conditions, orders, rows
+from tests.conformance.strategies import asked, conditions, orders, rows, tied_orders, tied_rows
 
 MODELS = (Sample,)
 several = st.lists(asked, min_size=4, max_size=12)
@@ -70,10 +70,15 @@ async def test_rows_of_a_condition_and_of_its_complement_add_up(backend: Backend
         assert await query.exclude(where).exists() == bool(others), str(described)
 
 
-@given(records=rows, where=st.none() | conditions, order=orders, size=st.integers(1, 4))
+@given(
+    rows_and_order=st.tuples(rows, orders) | st.tuples(tied_rows, tied_orders) | st.tuples(tied_rows, tied_orders),
+    where=st.none() | conditions,
+    size=st.integers(1, 4),
+)
 async def test_pages_forwards_and_backwards_show_each_row_once(
-    backend: Backend, records: list[Sample], where: Described | None, order: tuple[Term, ...], size: int
+    backend: Backend, rows_and_order: tuple[list[Sample], tuple[Term, ...]], where: Described | None, size: int
 ) -> None:
+    records, order = rows_and_order
     await store(backend, records)
     expected = ids(answer(Asked(where, order), records))
     query = build(backend, Asked(where, order))

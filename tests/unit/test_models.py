@@ -20,11 +20,17 @@ KEY: Any = (int, Field(primary_key=True))
 def make(**fields: Any) -> type[Model]:
     """Make a model of fields, its ``Meta`` among them."""
     meta = fields.pop("Meta", None)
-    namespace: dict[str, Any] = {"__annotations__": {name: pair[0] for name, pair in fields.items()}, "__module__": __name__, "__qualname__": "Made"}
+    namespace: dict[str, Any] = {
+        "__annotations__": {name: pair[0] for name, pair in fields.items()},
+        "__module__": __name__,
+        "__qualname__": "Made",
+    }
     namespace |= {name: pair[1] for name, pair in fields.items()}
     if meta is not None:
         namespace["Meta"] = type("Meta", (), {**meta, "__module__": __name__, "__qualname__": "Made.Meta"})
-    return type(Model)("Made", (Model,), namespace)
+    metaclass: Any = type(Model)
+    made: type[Model] = metaclass("Made", (Model,), namespace)
+    return made
 
 
 @pytest.mark.parametrize("name", ["save", "delete", "refresh", "objects"])
@@ -52,43 +58,42 @@ def test_a_field_of_a_mixin_named_like_a_method_is_refused() -> None:
         warnings.simplefilter("ignore")
         with pytest.raises(ConfigurationError, match="delete"):
 
-            class Mixed(Mixin, Model):  # type: ignore[misc]  # pyright: ignore
+            class Mixed(Mixin, Model):  # type: ignore[misc]  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
                 id: int = Field(primary_key=True)
 
 
-@pytest.mark.parametrize(
-    ("fields", "said"),
-    [
-        ({"id": (int, Field(primary_key=True)), "Meta": {"nmae": "x"}}, "did you mean 'name'"),
-        ({"id": KEY, "Meta": {"indexes": [Index("agee")]}, "age": (int, 0)}, "did you mean 'age'"),
-        ({"id": KEY, "Meta": {"order_by": ["-agee"]}, "age": (int, 0)}, "did you mean 'age'"),
-        ({"id": KEY, "Meta": {"indexes": [Index("tags")]}, "tags": (list[str], [])}, "cannot be indexed"),
-        ({"id": KEY, "Meta": {"order_by": ["tags"]}, "tags": (list[str], [])}, "no order"),
-        ({"id": KEY, "Meta": {"name": ""}}, "name"),
-        ({"id": KEY, "Meta": {"name": 5}}, "name"),
-        ({"id": (float, Field(primary_key=True))}, "cannot be a key"),
-        ({"id": (list[int], Field(primary_key=True))}, "cannot be a key"),
-        ({"id": (int | None, Field(primary_key=True))}, "cannot be None"),
-        ({"id": (str | None, Field(default=None, primary_key=True, generated=True))}, "int"),
-        ({"id": (int, Field(primary_key=True)), "b": (int | None, Field(default=None, primary_key=True, generated=True))}, "key"),
-        ({"id": KEY, "v": (int, Field(version=True)), "w": (int, Field(version=True))}, "version"),
-        ({"id": KEY, "v": (str, Field(version=True))}, "int"),
-        ({"id": KEY, "v": (int | None, Field(default=None, version=True))}, "None"),
-        ({"id": KEY, "t": (int, Field(default=0, auto_now=True))}, "datetime"),
-        ({"id": KEY, "t": (str, Field(default="", auto_now_add=True))}, "datetime"),
-        ({"id": KEY, "t": (list[str], Field(default=[], unique=True))}, "unique"),
-        ({"id": KEY, "t": (dict[str, int], Field(default={}, index=True))}, "index"),
-        ({"id": KEY, "t": (set[str], set())}, "cannot be stored"),
-        ({"id": KEY, "t": (int | str, 0)}, "cannot be stored"),
-        ({"id": KEY, "t": (dict[int, str], {})}, "str"),
-        ({"id": KEY, "t": (tuple[int, int], (1, 2))}, "cannot be stored"),
-        ({"id": KEY, "t": (complex, 0j)}, "cannot be stored"),
-        ({"id": KEY, "t": (Decimal, Field(max_digits=35, decimal_places=2))}, "34"),
-        ({"id": KEY, "a": (int, Field(default=0, name="x")), "b": (int, Field(default=0, name="X"))}, "same stored name"),
-        ({"id": KEY, "a": (int, Field(default=0, references="Made", on_delete="set_null"))}, "None"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"id": (int, Field(primary_key=True)), "Meta": {"nmae": "x"}}, "did you mean 'name'"),
+    ({"id": KEY, "Meta": {"indexes": [Index("agee")]}, "age": (int, 0)}, "did you mean 'age'"),
+    ({"id": KEY, "Meta": {"order_by": ["-agee"]}, "age": (int, 0)}, "did you mean 'age'"),
+    ({"id": KEY, "Meta": {"indexes": [Index("tags")]}, "tags": (list[str], [])}, "cannot be indexed"),
+    ({"id": KEY, "Meta": {"order_by": ["tags"]}, "tags": (list[str], [])}, "no order"),
+    ({"id": KEY, "Meta": {"name": ""}}, "name"),
+    ({"id": KEY, "Meta": {"name": 5}}, "name"),
+    ({"id": (float, Field(primary_key=True))}, "cannot be a key"),
+    ({"id": (list[int], Field(primary_key=True))}, "cannot be a key"),
+    ({"id": (int | None, Field(primary_key=True))}, "cannot be None"),
+    ({"id": (str | None, Field(default=None, primary_key=True, generated=True))}, "int"),
+    ({"id": (int, Field(primary_key=True)), "b": (int | None, Field(default=None, primary_key=True, generated=True))}, "key"),
+    ({"id": KEY, "v": (int, Field(version=True)), "w": (int, Field(version=True))}, "version"),
+    ({"id": KEY, "v": (str, Field(version=True))}, "int"),
+    ({"id": KEY, "v": (int | None, Field(default=None, version=True))}, "None"),
+    ({"id": KEY, "t": (int, Field(default=0, auto_now=True))}, "datetime"),
+    ({"id": KEY, "t": (str, Field(default="", auto_now_add=True))}, "datetime"),
+    ({"id": KEY, "t": (list[str], Field(default_factory=list[str], unique=True))}, "unique"),
+    ({"id": KEY, "t": (dict[str, int], Field(default={}, index=True))}, "index"),
+    ({"id": KEY, "t": (set[str], Field(default_factory=set))}, "cannot be stored"),
+    ({"id": KEY, "t": (int | str, 0)}, "cannot be stored"),
+    ({"id": KEY, "t": (dict[int, str], {})}, "str"),
+    ({"id": KEY, "t": (tuple[int, int], (1, 2))}, "cannot be stored"),
+    ({"id": KEY, "t": (complex, 0j)}, "cannot be stored"),
+    ({"id": KEY, "t": (Decimal, Field(max_digits=35, decimal_places=2))}, "34"),
+    ({"id": KEY, "a": (int, Field(default=0, name="x")), "b": (int, Field(default=0, name="X"))}, "same stored name"),
+    ({"id": KEY, "a": (int, Field(default=0, references="Made", on_delete="set_null"))}, "None"),
+]
+
+
+@pytest.mark.parametrize(("fields", "said"), WRONG, ids=lambda value: value if isinstance(value, str) else "")
 def test_models_that_cannot_be_right_are_refused(fields: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         make(**fields)
@@ -97,8 +102,9 @@ def test_models_that_cannot_be_right_are_refused(fields: dict[str, Any], said: s
 
 
 def test_options_that_cannot_be_right_are_refused() -> None:
+    wrong: Any = "explode"
     with pytest.raises(ConfigurationError):
-        Field(default=0, on_delete="explode")  # type: ignore[arg-type]  # pyright: ignore
+        Field(default=0, on_delete=wrong)
     with pytest.raises(ConfigurationError):
         Index()
 
@@ -149,7 +155,7 @@ def test_fields_are_columns_on_the_class_and_values_on_the_instance() -> None:
     assert Derived(id=1, name="x").name == "x"
     assert Derived.model_fields["name"].is_required()
     with pytest.raises(ValueError, match="name"):
-        Derived(id=1)  # type: ignore[call-arg]  # pyright: ignore
+        Derived(id=1)  # type: ignore[call-arg]  # pyright: ignore[reportIncompatibleMethodOverride, reportIncompatibleVariableOverride]
 
 
 def test_pydantic_sees_nothing_of_the_storage() -> None:

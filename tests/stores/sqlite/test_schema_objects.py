@@ -41,7 +41,10 @@ async def test_columns_and_constraints_are_there(backend: Backend) -> None:
 
     assert set(columns) == {"id", "owner", "other", "loose", "age", 'a "label"', "rank"}
     assert {name for name, row in columns.items() if row["notnull"]} >= {"age", 'a "label"'}
-    assert {(row["from"], row["table"], row["on_delete"]) for row in keys} == {("owner", "owner", "SET NULL"), ("other", "owner", "CASCADE")}
+    assert {(row["from"], row["table"], row["on_delete"]) for row in keys} == {
+        ("owner", "owner", "SET NULL"),
+        ("other", "owner", "CASCADE"),
+    }
     assert "CHECK" in await backend.engine.fetch_value("select sql from sqlite_master where name = 'thing'")
 
 
@@ -49,7 +52,9 @@ async def test_indexes_are_there(backend: Backend) -> None:
     found: set[tuple[tuple[tuple[str, int], ...], int]] = set()
     for table in ("thing", "owner"):
         for index in await backend.engine.fetch("select * from pragma_index_list(:table)", table=table):
-            parts = await backend.engine.fetch("select * from pragma_index_xinfo(:name) where key and cid >= 0 order by seqno", name=index["name"])
+            parts = await backend.engine.fetch(
+                "select * from pragma_index_xinfo(:name) where key and cid >= 0 order by seqno", name=index["name"]
+            )
             found.add((tuple((part["name"], part["desc"]) for part in parts), index["unique"]))
 
     assert found >= {((("name", 0),), 1), ((("owner", 0),), 0), ((("rank", 0), ("age", 1)), 0), (((('a "label"'), 0), ("age", 0)), 1)}
