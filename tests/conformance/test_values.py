@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, IntEnum, StrEnum
@@ -223,8 +223,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in sorted(cast("dict[str, Any]", value).items())}
     if isinstance(value, list):
-        items: list[Any] = value
-        return [_plain(item) for item in items]
+        return list(map(_plain, cast("Iterable[Any]", value)))
     if isinstance(value, datetime):
         return value.astimezone(UTC)
     return value.normalize() if isinstance(value, Decimal) else value
