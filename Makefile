@@ -8,7 +8,7 @@ PIP := $(PY) -m pip --disable-pip-version-check --quiet
 CODE := src tests $(wildcard examples benchmarks)
 ARGS ?=
 
-.PHONY: help setup demo serve test check bench-quick format lock build wheel-check changelog clean
+.PHONY: help setup demo serve test check bench-quick docs format lock build wheel-check changelog clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ bench-quick: .venv/dev.stamp ## compare the main lines with the raw drivers, in 
 	@scripts/install-servers
 	@$(PY) -m benchmarks --quick $(ARGS)
 
+docs: .venv/dev.stamp ## build the documentation into site/, where a warning is an error
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict $(ARGS)
+
 format: .venv/dev.stamp ## format the code, fix what can be fixed
 	@$(PY) -m ruff check --fix-only --quiet $(CODE)
 	@$(PY) -m ruff format $(CODE)
@@ -60,7 +63,7 @@ changelog: .venv/dev.stamp ## show what the fragments in changelog.d make of the
 	@$(PY) -m towncrier build --draft $(ARGS)
 
 clean: ## remove what was built, the environment included
-	rm -rf .venv build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build dist site .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/pip:
