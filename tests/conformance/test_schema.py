@@ -192,7 +192,7 @@ async def test_two_models_of_one_name_are_refused(backend: Backend) -> None:
 
 
 async def test_a_model_that_was_not_initialised_is_refused(backend: Backend) -> None:
-    for use in (backend.create(Sample(id=1)), backend.get(Sample, 1), backend.query(Sample).all()):
+    for use in (lambda: backend.create(Sample(id=1)), lambda: backend.get(Sample, 1), lambda: backend.query(Sample).all()):
         with pytest.raises(ConfigurationError) as caught:
-            await use
+            await use()
         assert "initialize" in str(caught.value)
