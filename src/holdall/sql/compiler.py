@@ -316,29 +316,30 @@ class Compiler:
         conditions = [fixed] if fixed else []
         bound = [None if value is None else self._bound(texts, term, value) for term, value in zip(terms, values, strict=True)]
         if terms:
-            conditions.append(self._behind(texts, parameters, terms, bound))
+            conditions.append(self._behind(texts, parameters, terms, bound, zoned=not fixed))
         return " AND ".join(conditions)
 
     def _bound(self, texts: _Texts, term: OrderTerm, value: Any) -> Any:
         encode = texts.encoders[term.field]
         return value if encode is None else encode(value)
 
-    def _behind(self, texts: _Texts, parameters: Parameters, terms: tuple[OrderTerm, ...], values: list[Any]) -> str:
+    def _behind(self, texts: _Texts, parameters: Parameters, terms: tuple[OrderTerm, ...], values: list[Any], *, zoned: bool) -> str:
         columns = [texts.columns[term.field] for term in terms]
-        plain = not any(term.field.nullable for term in terms[1:]) and values[0] is not None
+        plain = not any(term.field.nullable for term in (terms[1:] if zoned else terms)) and values[0] is not None
         if plain and len({term.descending for term in terms}) == 1:
             marks = [parameters.bind(value) for value in values]
             return f"({', '.join(columns)}) {'<' if terms[0].descending else '>'} ({', '.join(marks)})"
         marks = ["" if value is None else parameters.bind(value) for value in values]
         ways: list[str] = []
         for last, term in enumerate(terms):
-            beyond = _beyond(term, columns[last], marks[last])
+            # NULL of the first column is a zone of its own.
+            beyond = _beyond(term, columns[last], marks[last], zoned=zoned and not last)
             if beyond:
                 same = [f"{column} = {mark}" if mark else f"{column} IS NULL" for column, mark in zip(columns[:last], marks[:last], strict=True)]
                 ways.append(" AND ".join([*same, beyond]))
         either = "(" + " OR ".join(f"({way})" for way in ways) + ")" if ways else "FALSE"
         # Says nothing new, but gives an index its range.
-        lead = f"{columns[0]} {'<=' if terms[0].descending else '>='} {marks[0]} AND " if marks[0] and not terms[0].field.nullable else ""
+        lead = f"{columns[0]} {'<=' if terms[0].descending else '>='} {marks[0]} AND " if marks[0] and (zoned or not terms[0].field.nullable) else ""
         return lead + either
 
 
@@ -348,12 +349,12 @@ FOLDED = {"icontains": "contains", "istartswith": "startswith", "iendswith": "en
 _Zone = tuple[str, tuple[OrderTerm, ...], tuple[Any, ...]]
 
 
-def _beyond(term: OrderTerm, column: str, mark: str) -> str:
+def _beyond(term: OrderTerm, column: str, mark: str, *, zoned: bool) -> str:
     """Return the condition that a column comes strictly behind a value; empty where nothing does."""
     if not mark:
         return f"{column} IS NOT NULL" if term.nulls_first else ""
     text = f"{column} {'<' if term.descending else '>'} {mark}"
-    return f"({text} OR {column} IS NULL)" if term.field.nullable and not term.nulls_first else text
+    return f"({text} OR {column} IS NULL)" if term.field.nullable and not term.nulls_first and not zoned else text
 
 
 def _zones(order: tuple[OrderTerm, ...], after: tuple[Any, ...]) -> list[tuple[_Zone, tuple[OrderTerm, ...]]]:
