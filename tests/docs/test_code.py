@@ -61,6 +61,12 @@ def is_as_shown(output: str, shown: str) -> bool:
 
 
 @pytest.fixture
+def postgres_url(fresh_postgres_url: str) -> str:
+    """A database of the test's own: projects leave their tables behind."""
+    return fresh_postgres_url
+
+
+@pytest.fixture
 def namespace(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The namespace of a module, which pydantic finds by its name."""
     module = ModuleType("page")

@@ -20,6 +20,9 @@ REFERENCE = [
 ]
 
 
+READMES = sorted((ROOT / "src" / "holdall" / "stores").glob("*/README.md"))
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("site")
@@ -40,14 +43,21 @@ def test_the_site_builds_without_a_warning_and_has_every_page(site: Path) -> Non
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("store", ["memory", "sqlite", "postgres"])
-def test_the_page_of_a_store_is_the_one_in_its_folder(site: Path, store: str) -> None:
-    title = re.match(r"# (.+)", (ROOT / "src" / "holdall" / "stores" / store / "README.md").read_text("utf-8"))
+@pytest.mark.parametrize("readme", READMES, ids=lambda path: str(path.parent.name))
+def test_the_page_of_a_store_is_the_one_in_its_folder(site: Path, readme: Path) -> None:
+    title = re.match(r"# (.+)", readme.read_text("utf-8"))
     assert title is not None
 
     pages = [page.read_text("utf-8") for page in (site / "backends").glob("*.html")]
 
     assert sum(f">{title[1]}<a" in page for page in pages) == 1
+
+
+@pytest.mark.timeout(120)
+def test_every_block_and_directive_is_rendered(site: Path) -> None:
+    texts = {page.name: re.sub(r"<[^>]+>", "", page.read_text("utf-8")) for page in site.rglob("*.html")}
+
+    assert [name for name, text in texts.items() if re.search(r"```|^:::|^--8<--", text, re.MULTILINE)] == []
 
 
 def test_the_reference_has_every_public_name_once() -> None:
