@@ -3,10 +3,20 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.testing.projects import ROOT, run_tests
 
 PAGE = (ROOT / "docs" / "testing.md").read_text("utf-8")
 BLOCKS = re.findall(r'```(?:python|toml) title="([^"]+)"(?: engine="(\w+)")?\n(.*?)```', PAGE, re.DOTALL)
+
+pytestmark = pytest.mark.timeout(150)  # a pytest of its own each
+
+
+@pytest.fixture
+def postgres_url(fresh_postgres_url: str) -> str:
+    """A database of the test's own: projects leave their tables behind."""
+    return fresh_postgres_url
 
 
 def test_every_block_of_code_is_a_file_of_the_project() -> None:

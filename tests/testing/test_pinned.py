@@ -264,10 +264,9 @@ async def test_a_service_that_opens_and_closes_the_backend_itself_is_inside(back
             yield
 
     app = FastAPI(lifespan=lifespan)
-    in_session = Annotated[Session, SessionDependency(backend)]
 
     @app.post("/authors/{name}")
-    async def add(name: str, session: in_session) -> int:
+    async def add(name: str, session: Annotated[Session, SessionDependency(backend)]) -> int:
         await session.create(Author(name=name))
         return await backend.query(Author).count()
 

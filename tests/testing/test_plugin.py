@@ -11,6 +11,8 @@ import holdall
 from tests.testing.models import MODELS, Author
 from tests.testing.projects import run_tests
 
+pytestmark = pytest.mark.timeout(150)  # a pytest of its own each, and workers of that
+
 MODELS_FILE = {
     "models.py": """
 from holdall import Field, Model
@@ -53,6 +55,12 @@ async def test_numbers_begin_anew(backend):
 """
 
 
+@pytest.fixture
+def postgres_url(fresh_postgres_url: str) -> str:
+    """A database of the test's own: projects leave their tables behind."""
+    return fresh_postgres_url
+
+
 def settings(url: str, *lines: str) -> dict[str, str]:
     always = (f"holdall_url = {url}", "holdall_models = models", "asyncio_default_fixture_loop_scope = function")
     return {"pytest.ini": "\n".join(["[pytest]", *always, *lines])}
@@ -66,17 +74,19 @@ def test_every_test_has_a_clean_backend(backend_url: str, mode: str, tmp_path: P
     assert run_tests(tmp_path, files) == {"passed": 7}
 
 
-def test_the_workers_of_xdist_do_not_meet(backend_url: str, tmp_path: Path) -> None:
-    files = {**MODELS_FILE, **settings(backend_url, "asyncio_mode = auto"), "test_it.py": TESTS.format(mark="")}
+def test_the_workers_of_xdist_do_not_meet(sqlite_url: str, tmp_path: Path) -> None:
+    files = {**MODELS_FILE, **settings(sqlite_url, "asyncio_mode = auto"), "test_it.py": TESTS.format(mark="")}
 
     assert run_tests(tmp_path, files, "-n", "2") == {"passed": 7}
+    assert not (tmp_path / "test.db").exists()
 
 
-async def test_the_workers_databases_go_at_the_end(postgres_url: str, tmp_path: Path) -> None:
+async def test_the_databases_of_workers_go_at_the_end(postgres_url: str, tmp_path: Path) -> None:
     files = {**MODELS_FILE, **settings(postgres_url, "asyncio_mode = auto"), "test_it.py": TESTS.format(mark="")}
-    async with holdall.open(postgres_url) as backend:
-        await asyncio.to_thread(run_tests, tmp_path, files, "-n", "2")
+    outcomes = await asyncio.to_thread(run_tests, tmp_path, files, "-n", "2")
 
+    assert outcomes == {"passed": 7}
+    async with holdall.open(postgres_url) as backend:
         like = "starts_with(datname, left(current_database(), 20) || '_test_')"
         assert await backend.engine.fetch_value(f"select count(*) from pg_database where {like}") == 0
 

@@ -201,10 +201,10 @@ async def test_the_n_plus_one_report_names_file_and_line_and_the_remedy(memory: 
     for _ in range(3):
         await create(memory, Book)
 
+    line = here(3)
     with record() as calls:
         for book in await memory.query(Book):
             await memory.get(Author, book.author_id)
-            line = here(-1)
 
     with pytest.raises(AssertionError) as caught:
         calls.assert_no_n_plus_one()
@@ -228,10 +228,9 @@ async def test_what_is_asked_once_per_line_or_for_few_records_is_no_n_plus_one(m
 async def test_the_line_in_a_service_is_that_of_its_endpoint(memory: Backend) -> None:
     app = FastAPI()
     lines: list[int] = []
-    in_session = Annotated[Session, SessionDependency(memory)]
 
     @app.get("/")
-    async def endpoint(session: in_session) -> int:
+    async def endpoint(session: Annotated[Session, SessionDependency(memory)]) -> int:
         lines.append(here(1))
         return await session.query(Author).count()
 
