@@ -10,5 +10,6 @@ from .pool import Pool as Pool
 from .slot import Slot as Slot
 from .slot import SlotState as SlotState
 from .stats import PoolStats as PoolStats
+from .waiting import own_copy as own_copy
 
-__all__ = ("Connector", "PerLoop", "Pool", "PoolOptions", "PoolStats", "Slot", "SlotState")
+__all__ = ("Connector", "PerLoop", "Pool", "PoolOptions", "PoolStats", "Slot", "SlotState", "own_copy")

@@ -57,7 +57,7 @@ class WaitingLine(Generic[C]):
         while self.futures:
             future, _ = self.futures.popitem(last=False)
             if not future.done():
-                future.set_exception(_own_copy(error))
+                future.set_exception(own_copy(error))
                 return
 
     def fail_all(self, error: Exception) -> None:
@@ -71,8 +71,8 @@ class WaitingLine(Generic[C]):
             future.set_exception(on_expiry())
 
 
-def _own_copy(error: Exception) -> Exception:
-    # One object raised in several tasks would collect all their tracebacks.
+def own_copy(error: BaseException) -> BaseException:
+    """Return an error for one more task: one object raised in several would collect all their tracebacks."""
     if not isinstance(error, HoldallError):
         return error
     own = copy.copy(error)

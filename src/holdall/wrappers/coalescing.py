@@ -12,7 +12,8 @@ import contextvars
 from collections.abc import Awaitable
 from typing import Any
 
-from holdall.pool import PerLoop
+from holdall.errors import CorruptRecordError
+from holdall.pool import PerLoop, own_copy
 from holdall.query.operations import Fetch, FetchMany, Operation, Select
 from holdall.query.stream import RowStream
 from holdall.record.metadata import ModelInfo
@@ -118,13 +119,28 @@ class _Gathering:
         self._lonely = group.waiting == 1
         self._running += 1
         try:
-            records = await self._read(group)
-            _answer(group, records)
+            _answer(group, await self._read(group))
+        except CorruptRecordError as exc:
+            if len(group.waiters) == 1:
+                _refuse(group, exc)
+            else:
+                await self._read_apart(group)
         except BaseException as exc:  # noqa: BLE001  - every waiter gets the error, a cancel of this task included
-            for future in _unanswered(group):
-                future.set_exception(exc) if not isinstance(exc, asyncio.CancelledError) else future.cancel()
+            _refuse(group, exc)
         finally:
             self._running -= 1
+
+    async def _read_apart(self, group: _Group) -> None:
+        """Read each record by itself, because one of them cannot be read, and its own readers alone are to hear of it."""
+        for key, waiters in group.waiters.items():
+            apart = _Group(group.first._replace(key=key))
+            apart.waiters = {key: waiters}
+            try:
+                _answer(apart, await self._read(apart))
+            except BaseException as exc:  # noqa: BLE001
+                _refuse(apart if isinstance(exc, Exception) else group, exc)
+                if not isinstance(exc, Exception):
+                    return
 
     async def _read(self, group: _Group) -> list[Any]:
         first = group.first
@@ -144,6 +160,14 @@ def _answer(group: _Group, records: list[Any]) -> None:
     if len(records) < len(group.waiters):
         for future in _unanswered(group):
             future.set_result(None)
+
+
+def _refuse(group: _Group, error: BaseException) -> None:
+    for place, future in enumerate(_unanswered(group)):
+        if isinstance(error, asyncio.CancelledError):
+            future.cancel()
+        else:
+            future.set_exception(own_copy(error) if place else error)
 
 
 def _unanswered(group: _Group) -> list[asyncio.Future[Any]]:
