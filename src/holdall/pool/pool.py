@@ -193,6 +193,8 @@ class Pool(Generic[C]):
     def leave_to_parent(self) -> object:
         """Forget, in a forked child, the parent's connections; the pool counts as closed there."""
         inherited = (self._idle, self._slots, self._tasks, self._opening, self._waiting, self._retry, self._maintenance)
+        for slot in self._slots:
+            slot.state = _GONE  # whoever still has the lease must not write to the parent's socket
         self._idle, self._slots, self._tasks, self._opening = [], set(), set(), set()
         self._closed = True
         return inherited

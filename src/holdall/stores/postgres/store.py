@@ -12,7 +12,7 @@ import anyio.to_thread
 
 from holdall.capabilities import WRITING, Capability
 from holdall.errors import CommitUnknownError, ConnectionLost, HoldallError, StatementTimeout, TransactionError
-from holdall.pool import PerLoop, Pool, PoolOptions, Slot
+from holdall.pool import PerLoop, Pool, PoolOptions, Slot, SlotState
 from holdall.query.operations import Operation, Raw, Select
 from holdall.record.metadata import ModelInfo
 from holdall.sql.compiler import Compiler
@@ -267,7 +267,7 @@ class PostgresTransaction:
 
     async def run(self, run: Callable[[Connection], Awaitable[Any]], operation: Operation | None) -> Any:
         """Run something on the transaction's connection, and translate its errors."""
-        slot = self._slot or await self._begin()
+        slot = self._leased() or await self._begin()
         if isinstance(operation, Raw):
             slot.dirty = True
         try:
@@ -284,6 +284,14 @@ class PostgresTransaction:
             msg = "raw SQL has ended the session's transaction; use session.commit() and session.rollback()"
             raise TransactionError(msg)
         return result
+
+    def _leased(self) -> Slot[Connection] | None:
+        slot = self._slot
+        if slot is not None and slot.state is SlotState.GONE:
+            self._slot = None
+            msg = "the session's connection is gone: the backend was closed, or this process was forked from the one that opened it"
+            raise ConnectionLost(msg)
+        return slot
 
     async def _begin(self) -> Slot[Connection]:
         try:
@@ -319,7 +327,7 @@ class PostgresTransaction:
 
     async def commit(self) -> None:
         """Commit and give the connection back."""
-        slot, pool = self._slot, self._pool
+        slot, pool = self._leased(), self._pool
         if slot is None or pool is None:
             return
         self._slot = None
@@ -335,7 +343,7 @@ class PostgresTransaction:
 
     async def rollback(self) -> None:
         """Roll back and give the connection back."""
-        slot, pool = self._slot, self._pool
+        slot, pool = self._leased(), self._pool
         if slot is None or pool is None:
             return
         self._slot = None
