@@ -6,7 +6,7 @@ from asyncio import CancelledError
 from time import monotonic
 from typing import TYPE_CHECKING, Literal, TypeVar, TypeVarTuple
 
-from holdall.errors import SessionClosed, TransactionError
+from holdall.errors import PoolClosed, SessionClosed, TransactionError
 from holdall.stores.sqlite.connection import patiently, roll_back
 from holdall.stores.sqlite.pooled import Connector, Opened, PooledConnection, SessionOperation
 
@@ -131,6 +131,7 @@ class SessionConnection:
         if self._slot is None:
             return
         pooled = self._pooled
+        clean = clean and not pooled.closed
         clean = clean and not self._broken and self._mode is None and pooled.current is None and pooled.ticket is None and not pooled.opened
         if clean and not pooled.raw.in_transaction:
             slot, self._slot = self._slot, None
@@ -149,7 +150,7 @@ class SessionConnection:
     @property
     def in_transaction(self) -> bool:
         """Tell whether a transaction is open that the database has not rolled back by itself."""
-        return self._slot is not None and self._mode is not None and self._pooled.raw.in_transaction
+        return self._slot is not None and self._mode is not None and not self._pooled.closed and self._pooled.raw.in_transaction
 
     @property
     def holds_writer(self) -> bool:
@@ -163,6 +164,8 @@ class SessionConnection:
     def _connection(self) -> None:
         if self._slot is None:
             raise SessionClosed("the connection was given back already; take another one from the engine")
+        if self._pooled.closed:
+            raise PoolClosed("the backend was closed while the session was open; its transaction was rolled back")
 
     async def _ready(self) -> None:
         self._connection()
