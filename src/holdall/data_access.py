@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from holdall.capabilities import Capability
-from holdall.errors import ConflictError, NotFoundError, QueryError, ValidationError
+from holdall.errors import ConflictError, DuplicateKeyError, NotFoundError, QueryError, ValidationError
 from holdall.query.builder import Explanation, QueryBuilder, validate_again
 from holdall.query.operations import (
     Delete,
@@ -51,7 +51,10 @@ class Decoders:
 
     def of_model(self, model: type[Record]) -> tuple[ModelInfo, Decoder]:
         """Return what the model says, and what makes its rows into objects."""
-        found = self._models.get(model)
+        try:
+            found = self._models.get(model)
+        except TypeError:  # not hashable, so no class
+            found = None
         if found is None:
             info = model_info(_checked(model))
             found = self._models[model] = info, Decoder(info, info.fields, self._table)
@@ -282,10 +285,23 @@ class DataAccess:
         stamps = _stamps(info, created=True)
         row = _row(info, record, stamps)
         returning = (*info.auto_now_add, *((info.version,) if info.version is not None else ()))
-        values = await self.run_operation(Upsert(info, row, info.auto_now_add, returning))
+        values = await self._upserted(Upsert(info, row, info.auto_now_add, returning))
         stamps = {**stamps, **{spec.name: value for spec, value in zip(returning, values, strict=True)}}
         self._written(info, record, _stamped(info, row, stamps), stamps, None)
         return record
+
+    async def _upserted(self, operation: Upsert) -> Any:
+        """Carry out an upsert, again when another task created the same record in between: its other unique values then collide with our own."""
+        info = operation.info
+        key = _key_predicate(info, tuple([operation.row[spec.position] for spec in info.key]))
+        for last in (False, False, True):
+            try:
+                return await self.run_operation(operation)
+            except DuplicateKeyError:
+                # In a session the failure has ended the transaction.
+                if last or self._in_session() or not await self.run_operation(Exists(info, key)):
+                    raise
+        raise AssertionError  # the last attempt returns or raises
 
     async def delete(self, record: Record) -> bool:
         """Remove the record; True, or False when it was gone already. It then counts as not stored, so that ``save`` creates it anew.

@@ -283,7 +283,7 @@ class Compiler:
             return self._test(normal, parameters)
         assert not isinstance(normal, bool)
         joint = " AND " if isinstance(normal, All) else " OR "
-        return "(" + joint.join(self._normal(item, parameters) for item in normal.items) + ")"
+        return _joined(joint, [self._normal(item, parameters) for item in normal.items])
 
     def _test(self, test: Test, parameters: Parameters) -> str:
         column = quote(test.field.stored_name)
@@ -344,6 +344,7 @@ class Compiler:
 
 
 _RAW_VALUES = frozenset(("contains", "icontains", "endswith", "iendswith", "istartswith", "iexact", "month", "day"))
+_WIDE = 100
 FOLDED = {"icontains": "contains", "istartswith": "startswith", "iendswith": "endswith", "iexact": "eq"}
 
 _Zone = tuple[str, tuple[OrderTerm, ...], tuple[Any, ...]]
@@ -373,6 +374,14 @@ def _zones(order: tuple[OrderTerm, ...], after: tuple[Any, ...]) -> list[tuple[_
         return [*rest, ((present, (), ()), order)] if first.nulls_first else rest
     found: list[tuple[_Zone, tuple[OrderTerm, ...]]] = [(("", order, after), order)]
     return found if first.nulls_first else [*found, ((absent, (), ()), order[1:])]
+
+
+def _joined(joint: str, texts: Sequence[str]) -> str:
+    """Return the conditions as one, long lists as a balanced tree: servers bound the depth of an expression."""
+    if len(texts) > _WIDE:
+        half = len(texts) // 2
+        texts = [_joined(joint, texts[:half]), _joined(joint, texts[half:])]
+    return "(" + joint.join(texts) + ")"
 
 
 def _where(conditions: Sequence[str]) -> str:

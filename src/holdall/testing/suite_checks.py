@@ -71,7 +71,8 @@ class Checks:
         """
 
         def add(body: Body) -> Body:
-            wanted = frozenset(needs).union(*(model_needs(model_info(model)) for model in models))
+            stored = {Capability.WRITE} if models else set[Capability]()
+            wanted = frozenset(needs).union(stored, *(model_needs(model_info(model)) for model in models))
             self._add(Check(name or getattr(body, "__name__"), body, models, wanted))  # noqa: B009  - a callable need not have one
             return body
 

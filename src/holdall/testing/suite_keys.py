@@ -169,7 +169,7 @@ async def test_a_write_that_failed_leaves_a_generated_key_unset(backend: Backend
 # -- unique fields ---------------------------------------------------------------------------------------------------------------------
 
 
-@CHECKS.of(Member)
+@CHECKS.of(Member, needs=(C.FILTER, C.COUNT))
 async def test_a_taken_unique_value_is_a_duplicate_on_every_kind_of_write(backend: Backend) -> None:
     """R15, and R19: an upsert goes by key alone."""
     await backend.create(Member(id=1, email="ada@example.org"))
@@ -182,7 +182,7 @@ async def test_a_taken_unique_value_is_a_duplicate_on_every_kind_of_write(backen
     assert {(found.id, found.email) for found in await backend.query(Member)} == {(1, "ada@example.org"), (2, "bob@example.org")}
 
 
-@CHECKS.of(Member)
+@CHECKS.of(Member, needs=(C.FILTER, C.COUNT))
 async def test_an_upsert_never_overwrites_the_record_with_the_same_unique_value(backend: Backend) -> None:
     """R19."""
     await backend.create(Member(id=1, email="ada@example.org"))

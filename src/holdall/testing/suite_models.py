@@ -70,7 +70,7 @@ class Sample(Model):
     level: Level = Level.MIDDLE
     choice: Literal["on", "off"] | None = None
     tags: list[str] | None = None
-    numbers: list[int | None] = Field(default_factory=list)
+    numbers: list[int | None] = Field(default_factory=list[int | None])
     prices: dict[str, Decimal] = Field(default_factory=dict)
     data: JsonValue = None
     part: Part | None = None

@@ -54,7 +54,7 @@ async def test_drop_removes_records_and_may_run_twice(backend: Backend) -> None:
     assert await backend.query(Plain) == []
 
 
-@CHECKS.of()
+@CHECKS.of(needs=(C.WRITE,))
 async def test_a_model_that_was_not_initialised_is_an_error_of_ours(backend: Backend) -> None:
     """And not the driver's."""
     await backend.drop(Ranked)

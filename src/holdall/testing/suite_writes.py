@@ -262,7 +262,7 @@ async def test_writes_by_query_see_none_as_queries_do(backend: Backend) -> None:
     assert [(found.id, found.city) for found in await backend.query(Person)] == [(1, None)]
 
 
-@CHECKS.of(Versioned, needs=(C.UPDATE_WHERE,))
+@CHECKS.of(Versioned, needs=(C.UPDATE_WHERE, C.EXPRESSIONS))
 async def test_an_update_by_query_counts_versions_and_sets_times(backend: Backend) -> None:
     """As every write does."""
     record = await backend.create(Versioned(id=1))

@@ -85,6 +85,10 @@ def _insert(tables: Tables, operation: op.Insert) -> Any:
 
 def _insert_many(tables: Tables, operation: op.InsertMany) -> list[Any] | None:
     table = tables.writable(operation.info)
+    generated = operation.info.generated
+    if generated is not None:
+        given = [row[generated.position] for row in operation.rows]
+        table.next_key = max([table.next_key, *(key + 1 for key in given if key is not None)])
     stored = [_insert_row(table, row) for row in operation.rows]
     tables.check_references(operation.info, [row for row, _ in stored])
     return None if operation.info.generated is None else [generated for _, generated in stored]

@@ -10,11 +10,17 @@ import orjson
 from holdall.query.operations import Lock
 from holdall.query.planner import Test
 from holdall.record.metadata import FieldSpec
+from holdall.record.types import Kind
 from holdall.sql.compiler import FOLDED
 from holdall.sql.dialect import Dialect, Parameters
 from holdall.stores.postgres.casefold import casefold_sql
 from holdall.stores.postgres.values import TYPES
 
+# The first and the last day are kept as infinities, which have no month and no day of their own.
+_PARTS = {
+    part: f"CASE WHEN isfinite({{c}}) THEN extract({part} FROM {{c}} AT TIME ZONE 'UTC') WHEN {{c}} > 'epoch' THEN {last} WHEN {{c}} < 'epoch' THEN 1 END"
+    for part, last in (("month", 12), ("day", 31))
+}
 # starts_with and right() take the bound value as text; a comparison takes the column's type by itself.
 _TESTS: Mapping[str, tuple[str, str]] = {
     "eq": ("{c} = {p}", "{c} <> {p}"),
@@ -25,8 +31,7 @@ _TESTS: Mapping[str, tuple[str, str]] = {
     "contains": ("strpos({c}, {p}) > 0", "strpos({c}, {p}) = 0"),
     "endswith": ("right({c}, char_length({p}::text)) = {p}::text", "right({c}, char_length({p}::text)) <> {p}::text"),
     "startswith": ("starts_with({c}, {p}::text)", "NOT starts_with({c}, {p}::text)"),
-    "month": ("extract(month FROM {c} AT TIME ZONE 'UTC') = {p}::bigint", "extract(month FROM {c} AT TIME ZONE 'UTC') <> {p}::bigint"),
-    "day": ("extract(day FROM {c} AT TIME ZONE 'UTC') = {p}::bigint", "extract(day FROM {c} AT TIME ZONE 'UTC') <> {p}::bigint"),
+    **{part: (f"{text} = {{p}}::bigint", f"{text} <> {{p}}::bigint") for part, text in _PARTS.items()},
 }
 
 
@@ -49,7 +54,10 @@ def _lock(lock: Lock) -> str:
 
 
 def _arithmetic(target: FieldSpec, operator: str, left: str, right: str) -> str:
-    kind = TYPES[target.type.kind]
+    # Only the result has to fit: what is computed on the way may be larger than 64 bits.
+    kind = "numeric" if target.type.kind is Kind.INT else TYPES[target.type.kind]
+    if kind == "numeric":
+        return f"({left}::numeric {operator} {right}::numeric)"
     sides = [f"{side}::{kind}" if side.startswith("$") else side for side in (left, right)]
     return f"({sides[0]} {operator} {sides[1]})"
 
@@ -62,8 +70,11 @@ def _document_test(parameters: Parameters, column: str, test: Test) -> str:
         return _whole(parameters, column, test)
     place = column
     for part in test.path:
-        # "-> text" of a list and "-> integer" of an object give NULL, as wanted: a path does not change its meaning with the data.
-        place = f"({place} -> {parameters.bind(part)}::{'integer' if isinstance(part, int) else 'text'})"
+        # A path does not change its meaning with the data. "-> text" of a list gives NULL, but "-> 0" of a scalar the scalar itself.
+        if isinstance(part, int):
+            place = f"(CASE WHEN jsonb_typeof({place}) = 'array' THEN {place} -> {parameters.bind(part)}::integer END)"
+        else:
+            place = f"({place} -> {parameters.bind(part)}::text)"
     if test.operator == "is_null":
         return f"({place} IS {'NOT ' if test.negated else ''}NULL {'AND' if test.negated else 'OR'} {place} {'<>' if test.negated else '='} 'null'::jsonb)"
     inside = _inside(parameters, place, test)

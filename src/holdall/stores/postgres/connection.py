@@ -9,10 +9,12 @@ import ssl
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from uuid import UUID
 
 import asyncpg
 
 from holdall.errors import CommitUnknownError, ConfigurationError, ConnectionLost, HoldallError, TransactionError
+from holdall.sql.uuids import uuid_from_bytes
 
 from .errors import NO_CONTEXT, ErrorContext, never_sent, translate, translate_open
 
@@ -150,7 +152,12 @@ class PostgresConnector:
         settings = self._settings
         if self.options.pooler is None:
             settings = {**self._check_interval, **settings}
-        return await asyncpg.connect(server_settings=settings, **self._arguments)
+        connection = await asyncpg.connect(server_settings=settings, **self._arguments)
+        # asyncpg gives a UUID class of its own, which not everybody takes for one: orjson refuses it. No round trip.
+        await connection.set_type_codec(
+            "uuid", schema="pg_catalog", encoder=_uuid_bytes, decoder=uuid_from_bytes, format="binary"
+        )
+        return connection
 
     async def _until_answered(self, connection: AsyncpgConnection, question: Callable[[], Coroutine[Any, Any, object]]) -> bool:
         """Await a first answer; False when a cancel request of ours may still hit the next statement, or has hit the question."""
@@ -205,6 +212,10 @@ class PostgresConnector:
         options = self.options
         place = f"{options.host or 'the default host'}:{options.port or 5432}" if options.dsn is None else "the host of the URL"
         return translate_open(error, place=place, user=options.user, database=options.database, timeout=options.connect_timeout)
+
+
+def _uuid_bytes(value: object) -> bytes:
+    return value.bytes if isinstance(value, UUID) else UUID(str(value)).bytes  # raw SQL may pass a text, as asyncpg's own codec lets it
 
 
 def _shown_cause(error: Exception) -> Exception | None:

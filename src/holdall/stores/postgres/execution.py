@@ -67,7 +67,7 @@ async def _advance(connection: Connection, info: Any, key: int) -> None:
     )
 
 
-async def _insert_many(compiler: Compiler, connection: Connection, operation: op.InsertMany) -> list[Any] | None:
+async def _insert_many(_: Compiler, connection: Connection, operation: op.InsertMany) -> list[Any] | None:
     info = operation.info
     rows = operation.rows
     keys: list[Any] | None = None
@@ -75,14 +75,14 @@ async def _insert_many(compiler: Compiler, connection: Connection, operation: op
     if generated is not None:
         # RETURNING promises no order; keys that are reserved first do.
         given = [row[generated.position] for row in rows]
+        if any(key is not None for key in given):
+            await _advance(connection, info, max(key for key in given if key is not None))
         reserved = iter(await _reserve(connection, info, given.count(None)))
         keys = [next(reserved) if key is None else key for key in given]
         place = generated.position
         rows = [(*row[:place], key, *row[place + 1 :]) for row, key in zip(rows, keys, strict=True)]
     columns = [spec.stored_name for spec in info.fields]
     await connection.copy_records_to_table(info.name, records=rows, columns=columns)
-    if generated is not None and keys and any(key is not None for key in given):
-        await _advance(connection, info, max(keys))
     return keys
 
 

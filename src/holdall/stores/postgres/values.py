@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC
 
 from holdall.record.decoder import Expression
 from holdall.record.metadata import FieldSpec
@@ -25,7 +26,10 @@ TYPES: Mapping[Kind, str] = {
 }
 
 
-def decode(_: FieldSpec) -> Expression | None:
-    """Return what makes a column's value plain: nothing has to."""
-    return None
+# asyncpg writes the first and the last moment as PostgreSQL's infinities, and reads these without a time zone.
+_AWARE = Expression("({v} if {v}.tzinfo is not None else {aware}({v}))", {"aware": lambda value: value.replace(tzinfo=UTC)})
 
+
+def decode(spec: FieldSpec) -> Expression | None:
+    """Return what makes a column's value plain; None where it is already."""
+    return _AWARE if spec.type.kind is Kind.DATETIME else None

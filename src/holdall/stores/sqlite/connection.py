@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from holdall.errors import BackendError, ConfigurationError
 from holdall.pool import PoolOptions
+from holdall.stores.sqlite import forked
 from holdall.stores.sqlite.errors import Lookup, is_busy, is_interrupt
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ Synchronous = Literal["full", "normal", "off"]
 BUSY_SLICE_MS = 20
 """How long SQLite itself waits for a lock: ``interrupt()`` does not end that wait, so we wait in slices and look up in between."""
 
+_LONGEST_END = 5.0  # seconds for the threads to end before a fork
 _BUSY_PAUSE = 0.001  # some locks are refused at once, whatever the slice
 _WAL_KEPT_BYTES = 64 * 1024 * 1024
 
@@ -96,15 +98,20 @@ class Connections:
 
     def __init__(self, options: EngineOptions) -> None:
         self._options = options
+        self.path = options.path
         self._open: set[sqlite3.Connection] = set()
         self._threads = 0
         self._lock = threading.Lock()
+        self._ending = False
+        self._ended = threading.Event()
+        forked.watch(self)
 
     def open(self, *, read_only: bool = False) -> sqlite3.Connection:
         """Open one more connection, in the calling thread; a read-only one refuses to write with SQLITE_READONLY."""
         if sqlite3.threadsafety != 3:
             raise ConfigurationError("this Python's SQLite is not built as serialized (threadsafe=1); holdall needs that")
         options = self._options
+        forked.check(options.path)
         connection = sqlite3.connect(
             f"file:{quote(options.path)}?mode=ro" if options.read_only else options.path,
             timeout=BUSY_SLICE_MS / 1000,
@@ -161,6 +168,17 @@ class Connections:
             last = self._threads == 0
         while last and self._open:
             self._open.pop().close()
+        if last:
+            self._ended.set()
+
+    def end(self) -> None:
+        """Note that the threads have been told to end."""
+        self._ending = True
+
+    def wait_ended(self) -> None:
+        """When the threads have been told to end, wait for the last one, which closes what is open."""
+        if self._ending and self._threads:
+            self._ended.wait(_LONGEST_END)
 
     def __len__(self) -> int:
         return len(self._open)

@@ -82,7 +82,7 @@ class Engine:
         self._terminated = False
         self._closing: asyncio.Task[None] | None = None
         # An engine that nobody closed: its threads end when it is forgotten. They know the workers, never the engine.
-        weakref.finalize(self, _stop, self._workers).atexit = False
+        weakref.finalize(self, _stop, self._workers, connections).atexit = False
         forks.watch(self)
 
     async def open(self) -> None:
@@ -159,7 +159,7 @@ class Engine:
             return
         self._closed = self._terminated = True
         self.pool.terminate()
-        _stop(self._workers)
+        _stop(self._workers, self._connections)
         for worker in self._workers:
             worker.refuse_rest()
         if not self._loop.is_closed():
@@ -182,7 +182,7 @@ class Engine:
             self._writer.release(await self._writer.take(max(deadline - self._loop.time(), 0)))  # the queue is served in order
         self._writer.refuse_rest()
         ending = [worker.ended for worker in self._workers if worker.running]
-        _stop(self._workers)
+        _stop(self._workers, self._connections)
         if ending and (await asyncio.wait(ending, timeout=max(deadline - self._loop.time(), 0)))[1]:
             for worker in self._workers:
                 worker.refuse_rest()
@@ -201,7 +201,8 @@ class Engine:
             raise ConfigurationError(FORKED) if self._forked else PoolClosed(CLOSED)
 
 
-def _stop(workers: tuple[Worker, ...]) -> None:
+def _stop(workers: tuple[Worker, ...], connections: Connections) -> None:
+    connections.end()
     for worker in workers:
         worker.stop()
 

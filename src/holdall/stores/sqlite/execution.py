@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -83,12 +84,9 @@ class _Tracked:
 def _reserve(connection: Connection, info: ModelInfo, given: list[Any]) -> list[Any]:
     """Return the keys of rows: those given, else new ones above all that ever were. The transaction holds the right to write."""
     row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = ?", (info.name,)).fetchone()
-    last = 0 if row is None else row[0]
-    keys: list[Any] = []
-    for key in given:
-        last = max(last, key) if key is not None else last + 1
-        keys.append(last if key is None else key)
-    return keys
+    last = max([0 if row is None else row[0], *(key for key in given if key is not None)])
+    free = itertools.count(last + 1)
+    return [next(free) if key is None else key for key in given]
 
 
 def referred_first(info: ModelInfo, rows: Sequence[tuple[Any, ...]]) -> Sequence[tuple[Any, ...]]:

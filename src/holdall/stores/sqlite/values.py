@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Context, Decimal
 from typing import Any
-from uuid import UUID, SafeUUID
+from uuid import UUID
 
 from holdall.record.decoder import Expression
 from holdall.record.metadata import FieldSpec
 from holdall.record.types import MAX_DIGITS, FieldType, Kind
+from holdall.sql.uuids import uuid_from_bytes
 
 INTEGER_DIGITS = 18
 _MICROSECOND = timedelta(microseconds=1)
@@ -35,27 +36,6 @@ def column_type(kind: FieldType) -> str:
     if kind.kind is Kind.DECIMAL:
         return "INTEGER" if kind.digits <= INTEGER_DIGITS else "TEXT"
     return TYPES[kind.kind]
-
-
-# -- UUID as 16 bytes --------------------------------------------------------------------------------------------------------------------
-
-_new_uuid = object.__new__
-# UUID's constructor checks what is known here, and takes three times as long; its slots are part of its pickle format.
-_set_int = UUID.__dict__["int"].__set__
-_set_is_safe = UUID.__dict__["is_safe"].__set__
-_from_bytes = int.from_bytes
-_UNKNOWN = SafeUUID.unknown
-
-
-def uuid_from_bytes(value: bytes) -> UUID:
-    """Return the UUID of 16 bytes."""
-    if len(value) != 16:
-        msg = f"{value!r} is not the 16 bytes of a UUID"
-        raise ValueError(msg)
-    made = _new_uuid(UUID)
-    _set_int(made, _from_bytes(value))
-    _set_is_safe(made, _UNKNOWN)
-    return made
 
 
 # -- Decimal as a scaled integer, or as a text that sorts as the numbers do -----------------------------------------------------------------
