@@ -8,7 +8,7 @@ PIP := $(PY) -m pip --disable-pip-version-check --quiet
 CODE := src tests $(wildcard examples benchmarks)
 ARGS ?=
 
-.PHONY: help setup demo serve test check bench-quick docs format lock build wheel-check changelog clean
+.PHONY: help setup demo serve test check bench-quick docs support format lock build wheel-check changelog clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,12 @@ check: .venv/dev.stamp ## lint, format, types, layers, architecture
 	$(PY) -m pyright
 	.venv/bin/lint-imports
 	$(PY) -m pytest -q tests/architecture
+
+support: .venv/dev.stamp ## run the conformance suite on every store, and make docs/support.md of what it shows
+	@scripts/install-servers
+	@$(PY) -m pytest -q -p holdall.testing.report --holdall-report .support.json $(addprefix tests/conformance/test_,memory.py sqlite.py postgres.py)
+	@$(PY) -m holdall.testing.report .support.json --output docs/support.md
+	@rm -f .support.json
 
 bench-quick: .venv/dev.stamp ## compare the main lines with the raw drivers, in under two minutes
 	@scripts/install-servers
