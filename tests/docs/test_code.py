@@ -26,6 +26,9 @@ PAGES = [page for page in all_pages() if page.blocks]
 PROVEN_ELSEWHERE = {"docs/testing.md": "tests/testing/test_documentation.py"}  # on every engine
 RUN_HERE = [page for page in PAGES if page.name not in PROVEN_ELSEWHERE]
 
+PROJECTS = [page for page in RUN_HERE if page.files]
+SERVICES = [page for page in PROJECTS if "DATABASE_URL" in "".join(page.files.values())]
+
 
 def run_program(block: Block, folder: Path) -> str:
     program = folder / "program.py"
@@ -105,7 +108,7 @@ async def test_the_code_of_a_page_does_what_the_page_says(page: Page, shop: dict
             assert is_as_shown(output, block.output), f"{page.name}:{block.line} printed\n{output}"
 
 
-@pytest.mark.parametrize("page", [page for page in RUN_HERE if page.files], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PROJECTS, ids=lambda page: page.name)
 def test_the_programs_among_the_files_of_a_page_print_what_it_says(page: Page, tmp_path: Path) -> None:
     for name, text in page.files.items():
         (tmp_path / name).write_text(text, "utf-8")
@@ -115,11 +118,19 @@ def test_the_programs_among_the_files_of_a_page_print_what_it_says(page: Page, t
     assert [output for output, _ in printed] == [shown for _, shown in printed]
 
 
-@pytest.mark.parametrize("page", [page for page in RUN_HERE if page.files], ids=lambda page: page.name)
-def test_the_files_of_a_page_are_a_project_whose_tests_pass(page: Page, backend_url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("page", [page for page in PROJECTS if page not in SERVICES], ids=lambda page: page.name)
+@pytest.mark.timeout(240)
+def test_the_files_of_a_page_are_a_project_whose_tests_pass(page: Page, tmp_path: Path) -> None:
+    # What the plugin of the page's readers would only warn of.
+    loops = ("-o", "asyncio_default_fixture_loop_scope=function")
+
+    assert run_tests(tmp_path, page.files, *loops).keys() == {"passed"}
+
+
+@pytest.mark.parametrize("page", SERVICES, ids=lambda page: page.name)
+def test_the_service_of_a_page_passes_its_tests_on_every_engine(page: Page, backend_url: str, tmp_path: Path) -> None:
     tests = sum(len(re.findall(r"^(?:async )?def test_", text, re.MULTILINE)) for text in page.files.values())
 
-    assert tests > 0
     assert run_tests(tmp_path, page.files, env={"DATABASE_URL": backend_url}) == {"passed": tests}
 
 
