@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from holdall.errors import DuplicateKeyError
 from holdall.query import operations as op
 from holdall.sql.compiler import Compiler
 from holdall.sql.naming import quote
@@ -16,8 +17,9 @@ Connection = AsyncpgConnection
 
 async def _fetch(compiler: Compiler, connection: Connection, operation: op.Fetch) -> Any:
     statement = compiler.fetch(operation)
-    row = await connection.fetchrow(statement.text, *statement.values)
-    return None if row is None else operation.decoder.one(row)
+    # Not fetchrow(), whose limit of one row leaves a suspended portal behind: a fifth slower.
+    rows = await connection.fetch(statement.text, *statement.values)
+    return operation.decoder.one(rows[0]) if rows else None
 
 
 async def _fetch_many(compiler: Compiler, connection: Connection, operation: op.FetchMany) -> list[Any]:
@@ -173,3 +175,12 @@ def written_values(operation: op.Operation | None) -> Mapping[str, Any]:
     if isinstance(operation, op.Update):
         return {spec.name: spec.python(value) for spec, value in zip(operation.fields, operation.values, strict=True)}
     return {}
+
+
+def duplicate_values(operation: op.InsertMany, error: DuplicateKeyError) -> tuple[Any, ...]:
+    """Return the values of the row that a duplicate is about, which the server tells as text; the text where no row reads so."""
+    specs = [operation.info.by_name[name] for name in error.fields]
+    for row in operation.rows:
+        if [str(row[spec.position]) for spec in specs] == list(error.values):
+            return tuple(spec.python(row[spec.position]) for spec in specs)
+    return error.values
