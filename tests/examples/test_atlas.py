@@ -22,6 +22,7 @@ from examples.atlas.client import Client
 from examples.atlas.demo import Report, take
 from examples.atlas.models import MODELS, Country
 from examples.atlas.tour import Part
+from holdall.testing import pinned, record
 
 ROOT = Path(__file__).parents[2]
 ISLAND = {"code": "IS", "alpha_3": "ISL", "numeric": "352", "name": "Iceland"}
@@ -30,15 +31,20 @@ NOBODY = "00000000-0000-0000-0000-000000000000"
 
 @pytest.fixture
 async def client(backend_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncGenerator[httpx.AsyncClient]:
-    """A client of the service on an empty database; the service reads DATABASE_URL when it is imported."""
+    """A client of the service, whose work is rolled back; the service reads DATABASE_URL when it is imported."""
     monkeypatch.setenv("DATABASE_URL", backend_url)
     for name in ("app", "catalogue", "database", "travellers"):
         monkeypatch.delitem(sys.modules, f"examples.atlas.{name}", raising=False)
         monkeypatch.delattr(examples.atlas, name, raising=False)  # where "from examples.atlas import app" would find it
     app: FastAPI = importlib.import_module("examples.atlas.app").app
-    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as made:
+    backend: holdall.Backend = importlib.import_module("examples.atlas.database").backend
+    transport = httpx.ASGITransport(app)
+    async with (
+        pinned(backend, *MODELS),
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://test") as made,
+    ):
         yield made
-        await importlib.import_module("examples.atlas.database").backend.drop(*MODELS)
 
 
 async def run_demo(url: str) -> tuple[int | None, str]:
@@ -125,6 +131,21 @@ async def test_transfers_go_with_their_travellers(client: httpx.AsyncClient) -> 
     assert made.status_code == 201
     assert [transfer["id"] for transfer in before] == [made.json()["id"]]
     assert (await client.get("/transfers")).json() == []
+
+
+@pytest.mark.parametrize(
+    "path", ["/countries?q=ice", "/countries/IS", "/countries/IS/subdivisions", "/subdivisions?country=IS", "/travellers"]
+)
+async def test_a_read_takes_one_round_trip(client: httpx.AsyncClient, path: str) -> None:
+    await client.post("/countries", json=[ISLAND])
+
+    with record() as calls:
+        answer = await client.get(path)
+
+    assert answer.status_code == 200
+    calls.assert_round_trips(1)
+    assert calls[0].site is not None
+    assert Path(calls[0].site.file).parent == ROOT / "examples" / "atlas"
 
 
 def test_every_parent_is_imported_before_what_lies_in_it() -> None:

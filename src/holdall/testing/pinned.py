@@ -282,8 +282,9 @@ class PinnedTransaction:
         try:
             await self._pin.transaction.savepoint(_SAVEPOINT)
         except Exception:
-            self._held = False
-            self._pin.give()
+            if self._held:  # else it was abandoned, and what undoes it gives the connection back
+                self._held = False
+                self._pin.give()
             raise
         return await self._statement(work)
 
