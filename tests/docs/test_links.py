@@ -14,7 +14,8 @@ PAGES = [ROOT / "CONTRIBUTING.md", *(page.path for page in all_pages())]
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_of_a_page_lead_to_files_of_the_repository(page: Path) -> None:
-    links = re.findall(r"\]\((?!https?://|#)([^)#\s]+)", page.read_text())
+    prose = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+    links = re.findall(r"\]\((?!https?://|#)([^)#\s]+)", prose)
 
     missing = [link for link in links if not (page.parent / link).exists()]
 
