@@ -8,11 +8,13 @@ import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 import holdall
 from holdall import Backend, Capability, ConfigurationError
+from holdall.store import Store
 from holdall.testing import Never, NotImpl, NotYet, StoreSuite
 from holdall.testing.suite import CHECKS, OpenBackend, prove
 from holdall.testing.suite_checks import Check
@@ -223,7 +225,7 @@ def opening(fault: Fault) -> OpenBackend:
     @asynccontextmanager
     async def open_backend() -> AsyncGenerator[Backend]:
         async with holdall.open("memory://") as backend:
-            backend.use_store(WrongStore(backend.store, fault))
+            backend.use_store(cast("Store", WrongStore(backend.store, fault)))
             yield backend
 
     return open_backend

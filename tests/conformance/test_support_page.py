@@ -28,7 +28,7 @@ def said(url: str, suite: type[StoreSuite]) -> Iterator[dict[str, Any]]:
     declared = holdall.open(url).capabilities
     for check in CHECKS:
         missing = check.needs - declared
-        facts = {
+        facts: dict[str, Any] = {
             "store": suite.store_name,
             "test": check.name,
             "needs": [item.name for item in check.needs],
