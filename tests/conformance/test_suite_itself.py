@@ -67,20 +67,20 @@ EXPECTED = {
         months_and_days_are_those_of_utc
     """,
     "sorts nulls first": """
-        booleans_are_ordered
-        integers_are_ordered
-        floats_are_ordered
-        texts_are_ordered
-        bytes_are_ordered
-        decimals_are_ordered
-        long_decimals_are_ordered
-        uuids_are_ordered
-        dates_are_ordered
-        datetimes_are_ordered
-        times_are_ordered
-        timedeltas_are_ordered
-        enums_are_ordered
-        literals_are_ordered
+        orders_by_boolean
+        orders_by_integer
+        orders_by_float
+        orders_by_text
+        orders_by_bytes
+        orders_by_decimal
+        orders_by_long_decimal
+        orders_by_uuid
+        orders_by_date
+        orders_by_datetime
+        orders_by_time
+        orders_by_timedelta
+        orders_by_enum
+        orders_by_literal
         awkward_stored_names_work_everywhere
         none_is_last_unless_asked_first
         the_order_of_the_model_counts_where_none_is_stated
@@ -113,8 +113,8 @@ EXPECTED = {
         enums_come_back_unchanged
         texts_are_found_by_equality
         enums_are_found_by_equality
-        texts_are_ordered
-        enums_are_ordered
+        orders_by_text
+        orders_by_enum
         texts_are_keys
         enums_are_keys
         unique_fields_permit_many_none_and_tell_texts_apart
@@ -126,7 +126,7 @@ EXPECTED = {
     "loses microseconds": """
         datetimes_come_back_unchanged
         datetimes_are_found_by_equality
-        datetimes_are_ordered
+        orders_by_datetime
         datetimes_come_back_in_utc
         datetimes_are_keys
         every_write_counts_the_version_and_sets_the_time
@@ -144,7 +144,7 @@ EXPECTED = {
     "loses the time of timedeltas": """
         timedeltas_come_back_unchanged
         timedeltas_are_found_by_equality
-        timedeltas_are_ordered
+        orders_by_timedelta
         timedeltas_are_keys
     """,
     "drops updates by composite keys": """

@@ -169,17 +169,24 @@ async def are_ordered(field: str, values: Sequence[Any], backend: Backend) -> No
     assert {record.id for record in await backend.query(Sample).filter(**{f"{field}__lt": middle})} == below
 
 
+def one_of(kind: str) -> str:
+    """Return the singular."""
+    return kind if kind == "bytes" else kind.removesuffix("s")
+
+
 def _declare() -> None:
     """Declare the checks of each type."""
     cases: list[tuple[str, Callable[..., Any], Mapping[str, Any], tuple[Capability, ...]]] = [
-        ("come_back_unchanged", come_back, {**SCALARS, **DOCUMENTS}, ()),
-        ("are_found_by_equality", are_found, SCALARS, (C.FILTER,)),
-        ("are_found_by_equality", are_found, DOCUMENTS, (C.FILTER, C.DOCUMENT_EQUALITY)),
-        ("are_ordered", are_ordered, SCALARS, (C.FILTER, C.ORDER)),
+        ("test_{}_come_back_unchanged", come_back, {**SCALARS, **DOCUMENTS}, ()),
+        ("test_{}_are_found_by_equality", are_found, SCALARS, (C.FILTER,)),
+        ("test_{}_are_found_by_equality", are_found, DOCUMENTS, (C.FILTER, C.DOCUMENT_EQUALITY)),
+        ("test_orders_by_{}", are_ordered, SCALARS, (C.FILTER, C.ORDER)),
     ]
-    for what, body, table, needs in cases:
+    for name, body, table, needs in cases:
         for kind, (field, values) in table.items():
-            CHECKS.of(Sample, needs=needs, name=f"test_{kind}_{what}")(functools.partial(body, field, values))
+            CHECKS.of(Sample, needs=needs, name=name.format(one_of(kind) if body is are_ordered else kind))(
+                functools.partial(body, field, values)
+            )
 
 
 _declare()
