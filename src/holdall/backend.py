@@ -355,6 +355,7 @@ def _in_order(infos: list[ModelInfo]) -> list[ModelInfo]:
 def check_models(store: Store, infos: list[ModelInfo]) -> None:
     """Refuse models that the store cannot keep, before any I/O."""
     names: dict[str, ModelInfo] = {}
+    named: dict[object, ModelInfo] = {}  # by an index's own name, which is one for all tables
     for info in infos:
         missing = model_needs(info) - store.capabilities
         if missing:
@@ -362,6 +363,10 @@ def check_models(store: Store, infos: list[ModelInfo]) -> None:
         other = names.setdefault(info.name, info)
         if other is not info:
             raise ConfigurationError(f"{other.label} and {info.label} have the same stored name {info.name!r}; set Meta.name of one")
+        for index in info.indexes:
+            owner = named.setdefault(index.name or object(), info)
+            if owner is not info:
+                raise ConfigurationError(f"{owner.label} and {info.label} have an index of the same name {index.name!r}; leave the name out")
         limit = store.limits.name_bytes
         for name in (info.name, *(spec.stored_name for spec in info.fields)):
             if limit is not None and len(name.encode()) > limit:

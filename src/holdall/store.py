@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from holdall.capabilities import Capability, Limits
+from holdall.errors import ConfigurationError
 from holdall.query.operations import Operation, Select
 from holdall.query.stream import RowStream
 from holdall.record.decoder import ValueTable
@@ -151,6 +152,11 @@ class Store(Executor, Protocol):
     def stats(self) -> Mapping[str, Any]:
         """Return figures of the connections of the running event loop."""
         ...
+
+
+def not_initialised(label: str) -> ConfigurationError:
+    """Return the error for a model whose table, index or collection is missing."""
+    return ConfigurationError(f"{label} was not initialised here; call 'await backend.initialize({label})' first")
 
 
 @runtime_checkable

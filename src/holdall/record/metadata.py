@@ -269,7 +269,7 @@ def _build(model: type[Record]) -> ModelInfo:
         generated=_single(model, fields, "generated"),
         auto_now=tuple(spec for spec in fields if spec.storage.auto_now),
         auto_now_add=tuple(spec for spec in fields if spec.storage.auto_now_add),
-        indexes=tuple(getattr(meta, "indexes", ())),
+        indexes=tuple(_own_index(model, index) for index in getattr(meta, "indexes", ())),
         uniques=(),
         order_by=tuple(getattr(meta, "order_by", ())),
         backend=getattr(meta, "backend", None),
@@ -280,6 +280,14 @@ def _build(model: type[Record]) -> ModelInfo:
     uniques += [tuple(by_name[name.removeprefix("-")] for name in index.fields) for index in info.indexes if index.unique]
     object.__setattr__(info, "uniques", tuple(uniques))
     return info
+
+
+def _own_index(model: type[Record], index: Index) -> Index:
+    """Return an index under a name of the model's own, where its name was inherited: a database has each name once."""
+    inherited = any(index in getattr(base.__dict__.get("Meta"), "indexes", ()) for base in model.__mro__[1:])
+    if index.name is None or not inherited:
+        return index
+    return Index(*index.fields, unique=index.unique, name=f"{stored_name(model)}_{index.name}")
 
 
 def stored_name(model: type[Record]) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from holdall.errors import ConfigurationError, DuplicateKeyError, ValidationError
+from holdall.errors import DuplicateKeyError, ValidationError
 from holdall.query import operations as op
 from holdall.query import oracle
 from holdall.record.metadata import FieldSpec, ModelInfo
+from holdall.store import not_initialised
 from holdall.stores.memory.tables import Row, Table, Tables
 
 
@@ -197,5 +198,4 @@ WRITES: Mapping[type[Any], Callable[[Tables, Any], Any]] = {
 def check_known(tables: Tables, info: ModelInfo) -> None:
     """Refuse a model that was not initialised, as a server without its table does."""
     if not any(table.info.name == info.name for table in tables):
-        msg = f"{info.label} was not initialised here; call 'await backend.initialize({info.label})' first"
-        raise ConfigurationError(msg)
+        raise not_initialised(info.label)

@@ -9,15 +9,16 @@ from dataclasses import asdict
 from typing import Any, NoReturn
 
 import anyio.to_thread
+import asyncpg
 
 from holdall.capabilities import WRITING, Capability
-from holdall.errors import CommitUnknownError, ConnectionLost, HoldallError, StatementTimeout, TransactionError
+from holdall.errors import CommitUnknownError, ConnectionLost, DuplicateKeyError, HoldallError, StatementTimeout, TransactionError
 from holdall.pool import PerLoop, Pool, PoolOptions, Slot, SlotState
-from holdall.query.operations import Operation, Raw, Select
+from holdall.query.operations import InsertMany, Operation, Raw, Select
 from holdall.record.metadata import ModelInfo
 from holdall.sql.compiler import Compiler
 from holdall.sql.naming import constraints
-from holdall.store import BeginOptions, Difference
+from holdall.store import BeginOptions, not_initialised, Difference
 from holdall.stores.postgres import casefold, execution
 from holdall.stores.postgres.capabilities import CAPABILITIES, LIMITS
 from holdall.stores.postgres.compiler import DIALECT
@@ -153,13 +154,18 @@ class PostgresStore:
         info = getattr(operation, "info", None)
         if info is not None:
             self.know(info)
+            if isinstance(error, asyncpg.UndefinedTableError):
+                return not_initialised(info.label)
         context = ErrorContext(
             constraint=self._constraints.get,
             model=None if info is None else info.label,
             values=execution.written_values(operation),
             timeout=timeout or self.settings.statement_timeout,
         )
-        return translate(error, context) or error
+        found = translate(error, context) or error
+        if isinstance(found, DuplicateKeyError) and isinstance(operation, InsertMany):
+            return DuplicateKeyError(found.model, found.fields, execution.duplicate_values(operation, found))
+        return found
 
     def know(self, info: ModelInfo) -> None:
         """Remember the constraints of a model, by which the server names what was broken."""

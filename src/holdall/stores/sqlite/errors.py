@@ -21,7 +21,7 @@ Lookup = Callable[[str, tuple[str, ...]], tuple[str, tuple[str, ...]] | None]
 """From a table and its columns to the model's name and its fields' names; an index on an expression is asked for as ``(index, ())``."""
 
 # The errors of writes that are worth a second look: SQLite does not say all that it knows.
-EXPLAINED = (DuplicateKeyError, ForeignKeyError, ValidationError)
+EXPLAINED = (DuplicateKeyError, ForeignKeyError, ValidationError, BackendError)
 
 
 def translate(error: Exception, lookup: Lookup, *, model: str = "record") -> HoldallError:

@@ -15,7 +15,7 @@ from holdall.query import operations as op
 from holdall.query.operations import Operation, Select
 from holdall.record.metadata import FieldSpec, ModelInfo
 from holdall.sql.compiler import Compiler
-from holdall.store import BeginOptions, Difference
+from holdall.store import BeginOptions, not_initialised, Difference
 from holdall.stores.sqlite import execution, functions
 from holdall.stores.sqlite.capabilities import CAPABILITIES, LIMITS
 from holdall.stores.sqlite.compiler import DIALECT
@@ -120,19 +120,22 @@ class SqliteStore:
         kind = type(operation)
         if kind is op.Fetch:
             statement = self.compiler.fetch(operation)  # type: ignore[arg-type]
-            row = await self.engine.read(execution.fetch_row, statement.text, statement.values)
+            try:
+                row = await self.engine.read(execution.fetch_row, statement.text, statement.values)
+            except BackendError as exc:
+                raise self.explained(operation, exc) from exc.__cause__
             return None if row is None else operation.decoder.one(row)  # type: ignore[union-attr]
         if kind is op.Raw:
             return await self._raw(operation)  # type: ignore[arg-type]
-        if kind in execution.READS:
-            run, args = execution.READS[kind](self.compiler, operation)
-            result = await self.engine.select(run, *args)
-        else:
-            run, args, groupable = self.write_of(operation, alone=True)
-            try:
+        try:
+            if kind in execution.READS:
+                run, args = execution.READS[kind](self.compiler, operation)
+                result = await self.engine.select(run, *args)
+            else:
+                run, args, groupable = self.write_of(operation, alone=True)
                 result = await self.engine.write(run, *args, groupable=groupable)
-            except EXPLAINED as exc:
-                raise self.explained(operation, exc) from exc.__cause__
+        except EXPLAINED as exc:
+            raise self.explained(operation, exc) from exc.__cause__
         return self.result_of(operation, result)
 
     async def _raw(self, operation: op.Raw) -> Any:
@@ -173,7 +176,9 @@ class SqliteStore:
         return result if convert is None else convert(operation, result)
 
     def explained(self, operation: Any, error: HoldallError) -> HoldallError:
-        """Return the error of a write with what SQLite does not say."""
+        """Return the error of an operation with what SQLite does not say."""
+        if isinstance(error, BackendError):
+            return not_initialised(operation.info.label) if str(error.__cause__).startswith("no such table") else error
         if isinstance(error, DuplicateKeyError):
             values = _written(operation, error.__cause__)
             if not values or error.values:

@@ -46,11 +46,11 @@ class SqliteTransaction:
         await self._begin(writes=not reads and not (isinstance(operation, op.Raw) and operation.mode == "fetch"), nowait=lock is not None and lock.nowait)
         if isinstance(operation, op.Raw):
             return await self._raw(operation)
-        if type(operation) in execution.READS:
-            run, args = execution.READS[type(operation)](store.compiler, operation)
-            return store.result_of(operation, await self._read(run, args))
-        run, args, _ = store.write_of(operation, alone=False)
         try:
+            if type(operation) in execution.READS:
+                run, args = execution.READS[type(operation)](store.compiler, operation)
+                return store.result_of(operation, await self._read(run, args))
+            run, args, _ = store.write_of(operation, alone=False)
             return store.result_of(operation, await self._run(run, args))
         except EXPLAINED as exc:
             raise store.explained(operation, exc) from exc.__cause__
