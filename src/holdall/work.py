@@ -292,9 +292,10 @@ class Work:
     def _leave_savepoint(self, mark: Mark) -> None:
         if self._closed:
             return
-        if self._savepoints[-1] is not mark:
+        if not self._savepoints or self._savepoints[-1] is not mark:
             # Whatever becomes of the outer one takes the inner one with it, whose task would not notice.
-            self._fail(TransactionError("savepoints of two tasks that share the session overlap; let one task at a time have one"), lost=True)
+            error = TransactionError("savepoints of two tasks that share the session overlap; let one task at a time have one")
+            self._fail(error, lost=True)
         self._savepoints = [other for other in self._savepoints if other is not mark]
 
     async def _undo_since(self, mark: Mark) -> None:
