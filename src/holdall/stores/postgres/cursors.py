@@ -27,7 +27,7 @@ async def portal(connection: AsyncpgConnection, statement: Statement) -> Cursor:
 async def declared(connection: AsyncpgConnection, statement: Statement) -> Cursor:
     """Declare a cursor by SQL.
 
-    Behind a pooler a portal will not do: the names that asyncpg gives are unique in one process, and those of two processes meet on one server.
+    Behind a pooler a portal will not do: the names that asyncpg gives are unique in one process, and those of two meet on one server.
     """
     name = f"holdall_{next(_numbers)}"
     await connection.execute(f"declare {name} no scroll cursor for {statement.text}", *statement.values)

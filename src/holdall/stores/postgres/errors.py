@@ -64,11 +64,15 @@ def translate(error: BaseException, context: ErrorContext = NO_CONTEXT) -> Holda
         return ConnectionLost(f"the connection was lost: {_first_line(error)}")
     if isinstance(error, asyncpg.InterfaceError):
         return _interface_error(error)
+    if isinstance(error, asyncpg.InternalClientError):
+        return _internal_error(error)
+    return None
+
+
+def _internal_error(error: asyncpg.InternalClientError) -> HoldallError:
     if never_sent(error):
         return ConnectionLost(f"the server has closed the connection: {_first_line(error)}")
-    if isinstance(error, asyncpg.InternalClientError):
-        return BackendError(f"asyncpg failed: {_first_line(error)}")
-    return None
+    return BackendError(f"asyncpg failed: {_first_line(error)}")
 
 
 def leaves_broken(error: BaseException) -> bool:

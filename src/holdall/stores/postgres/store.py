@@ -122,7 +122,7 @@ class PostgresStore:
             else:
                 async with asyncio.timeout(self._client_timeout):
                     result = await run(slot.connection)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - raised by fail()
             self.give_up(pool, slot, error)
             self.fail(error, operation)
         pool.give(slot)
@@ -278,7 +278,7 @@ class PostgresTransaction:
             slot.dirty = True
         try:
             result = await run(slot.connection)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - raised by fail()
             if slot.connection.is_closed() or leaves_broken(error):
                 self._release_broken()
             self._store.fail(error, operation, self._options.timeout)
@@ -313,7 +313,7 @@ class PostgresTransaction:
         try:
             text = begin_statement(options.isolation or "read committed", read_only=options.read_only, timeout_seconds=timeout)
             await slot.connection.execute(text)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - raised by fail()
             self._store.give_up(pool, slot, error)
             self._store.fail(error, None)
         self._pool, self._slot = pool, slot
@@ -355,7 +355,7 @@ class PostgresTransaction:
         self._slot = None
         try:
             await slot.connection.execute("rollback")
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - raised by fail()
             self._store.give_up(pool, slot, error)
             self._store.fail(error, None)
         pool.give(slot)

@@ -1,14 +1,15 @@
 """Files that were open when this process was forked from its parent: SQLite cannot use them here.
 
-SQLite keeps, per process, a table of the files that are open and of the locks on them. A child inherits the table, but not the locks: its new
-connections would believe in locks that the parent alone holds, and the parent, closing as the last one that it knows of, would remove the log with
-the child's commits in it (https://www.sqlite.org/howtocorrupt.html, section 2.6).
+SQLite keeps, per process, a table of the files that are open and of the locks on them. A child inherits the table, but not the locks: its
+new connections would believe in locks that the parent alone holds, and the parent, closing as the last one that it knows of, would remove
+the log with the child's commits in it (https://www.sqlite.org/howtocorrupt.html, section 2.6).
 """
 
 from __future__ import annotations
 
 import os
 import weakref
+from pathlib import Path
 from typing import Protocol
 
 from holdall.errors import ConfigurationError
@@ -48,7 +49,7 @@ def check(path: str) -> None:
 
 def _identity(path: str) -> tuple[int, int] | None:
     try:
-        status = os.stat(path)
+        status = Path(path).stat()
     except OSError:
         return None
     return status.st_dev, status.st_ino
