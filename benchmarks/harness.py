@@ -56,7 +56,13 @@ class Effort:
 
 @dataclass
 class Result:
-    """What was measured of one contender: calls per second of each sample, and the ratio to the baseline's sample of the same round."""
+    """What was measured of one contender.
+
+    Attributes:
+        rates: calls per second of each sample.
+        ratios: each divided by the baseline's of the same round.
+        best: the fastest sample divided by the baseline's fastest: what is left when something else took the processor now and then.
+    """
 
     line: str
     contender: str
@@ -65,6 +71,7 @@ class Result:
     is_baseline: bool
     rates: list[float] = field(default_factory=list[float])
     ratios: list[float] = field(default_factory=list[float])
+    best: float = 1.0
 
     @property
     def rate(self) -> float:
@@ -97,6 +104,7 @@ async def measure(line: Line, effort: Effort, random: Random) -> list[Result]:
             results[position].rates.append(await _sample(line, line.contenders[position], effort.seconds))
         for result in results:
             result.ratios.append(result.rates[-1] / results[0].rates[-1])
+            result.best = max(result.rates) / max(results[0].rates)
     return results
 
 
