@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
@@ -84,7 +85,7 @@ async def test_functions_called_by_the_task_see_it(backend: Backend) -> None:
 
     async with backend.session() as session:
         await deep(5)
-        assert await session.get(Thing, 1)
+        assert (await session.get(Thing, 1)).id == 1
         assert await stored(backend) == []
     assert await stored(backend) == [1]
 
@@ -156,22 +157,22 @@ async def test_a_child_task_is_refused_whatever_it_uses(backend: Backend, use: C
         assert remedy in str(caught.value)
 
 
-STARTERS: dict[str, Callable[[Awaitable[Any]], Awaitable[Any]]] = {
-    "gather": lambda work: asyncio.gather(work),
-    "wait_for": lambda work: asyncio.wait_for(asyncio.ensure_future(work), 10),
-    "ensure_future": asyncio.ensure_future,
-    "shield": lambda work: asyncio.shield(work),
-    "TaskGroup": lambda work: _in_group(work),
-}
-
-
 async def _in_group(work: Awaitable[Any]) -> Any:
     try:
         async with asyncio.TaskGroup() as group:
-            task = group.create_task(work)  # type: ignore[arg-type]
+            task: asyncio.Task[Any] = group.create_task(work)  # type: ignore[arg-type]
     except* SessionConflict as errors:
         raise errors.exceptions[0] from None
     return task.result()
+
+
+STARTERS: dict[str, Callable[[Awaitable[Any]], Awaitable[Any]]] = {
+    "gather": asyncio.gather,
+    "wait_for": lambda work: asyncio.wait_for(asyncio.ensure_future(work), 10),
+    "ensure_future": asyncio.ensure_future,
+    "shield": asyncio.shield,
+    "TaskGroup": _in_group,
+}
 
 
 @pytest.mark.parametrize("start", STARTERS.values(), ids=STARTERS)
@@ -359,10 +360,8 @@ async def test_a_keep_alive_task_is_clean_after_every_kind_of_end(backend: Backe
             return 1
 
     for request in (fine, fails, is_cancelled, leaves_by_return, fine):
-        try:
+        with contextlib.suppress(Abort, asyncio.CancelledError):
             await request()
-        except (Abort, asyncio.CancelledError):
-            pass
         with pytest.raises(SessionNotFound):
             backend.sessions.get()
         await backend.query(Thing).count()
@@ -390,7 +389,7 @@ async def test_a_generator_closed_in_another_context_leaves_nothing(backend: Bac
     """As pytest's fixtures, FastAPI's dependencies and the garbage collector's hook do; a token could not be reset there."""
     generator = _items(backend)
     await anext(generator)
-    await asyncio.create_task(generator.aclose(), context=contextvars.copy_context())  # type: ignore[arg-type]
+    await asyncio.create_task(generator.aclose(), context=contextvars.copy_context())
 
     with pytest.raises(SessionNotFound):
         backend.sessions.get()

@@ -105,11 +105,16 @@ async def test_fifty_tasks_racing_to_create_make_one(backend: Backend) -> None:
 
 
 async def test_generated_keys_are_never_given_twice(backend: Backend) -> None:
-    singles = [backend.create(Member(email=f"s{number}")) for number in range(TASKS)]
-    bulks = [backend.create_many([Member(email=f"b{bulk}-{number}") for number in range(20)]) for bulk in range(5)]
-    results = await asyncio.gather(*singles, *bulks)
+    members: list[Member] = []
 
-    members = [member for result in results for member in (result if isinstance(result, list) else [result])]
+    async def single(number: int) -> None:
+        members.append(await backend.create(Member(email=f"s{number}")))
+
+    async def bulk(number: int) -> None:
+        members.extend(await backend.create_many([Member(email=f"b{number}-{place}") for place in range(20)]))
+
+    await asyncio.gather(*(single(number) for number in range(TASKS)), *(bulk(number) for number in range(5)))
+
     assert len({member.id for member in members}) == TASKS + 100
     stored = {member.email: member.id for member in await backend.query(Member)}
     assert stored == {member.email: member.id for member in members}

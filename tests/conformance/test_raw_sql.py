@@ -37,13 +37,14 @@ ROME = {"id": 1, "city_name": "Rome", "people": 2800}
 @pytest.fixture(params=["engine", "session"])
 async def access(request: pytest.FixtureRequest, backend: Backend) -> Any:
     """The engine, and a session: they have the same methods."""
-    await backend.create_many([City(id=1, name="Rome", people=2800, tags=["old"]), City(id=2, name="Oslo"), City(id=3, name="Łódź", people=600)])
+    await backend.create_many(
+        [City(id=1, name="Rome", people=2800, tags=["old"]), City(id=2, name="Oslo"), City(id=3, name="Łódź", people=600)]
+    )
     if request.param == "engine":
         return backend.engine
     block = backend.session()
     with holdall.detach():
         session = await block.__aenter__()
-    request.addfinalizer(lambda: None)
     request.node.stash[_BLOCK] = block
     return session
 
@@ -97,7 +98,9 @@ async def test_rows_come_as_dicts(access: Any) -> None:
         ("select '$1 ?1 %s' || cast(:a as text)", {"a": ""}, "$1 ?1 %s"),
     ],
 )
-async def test_names_are_bound_and_the_rest_of_the_text_is_left_alone(access: Any, sql: str, parameters: dict[str, Any], value: Any) -> None:
+async def test_names_are_bound_and_the_rest_of_the_text_is_left_alone(
+    access: Any, sql: str, parameters: dict[str, Any], value: Any
+) -> None:
     assert await access.fetch_value(sql, **parameters) == value
 
 

@@ -174,10 +174,10 @@ async def test_use_after_close_and_a_second_close_are_refused(url: str) -> None:
         lambda: backend.initialize(Leaf),
         lambda: backend.drop(Leaf),
         lambda: backend.clear(Leaf),
-        lambda: backend.ping(),
+        backend.ping,
         lambda: backend.session().__aenter__(),
         lambda: backend.run(_nothing),
-        lambda: backend.close(),
+        backend.close,
     ]
     for use in uses:
         with pytest.raises(PoolClosed, match="closed"):

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import anyio
+import anyio.lowlevel
 import asyncpg
 import pytest
 
@@ -87,6 +88,21 @@ async def _stream_closed(access: Access) -> None:
     await access.query(Account).count()
 
 
+async def _raw_fetch(access: Access) -> None:
+    await (access.engine if isinstance(access, Backend) else access).fetch("select id, owner from account where id = :id", id=1)
+
+
+async def _raw_execute(access: Access) -> None:
+    await (access.engine if isinstance(access, Backend) else access).execute(
+        "update account set balance = balance + 1 where id = :id", id=1
+    )
+
+
+async def _raw_execute_many(access: Access) -> None:
+    items = [{"text": "1"} for _ in range(5)]
+    await (access.engine if isinstance(access, Backend) else access).execute_many("insert into entry (text) values (:text)", items)
+
+
 OPERATIONS: dict[str, Work] = {
     "get": lambda access: access.get(Account, 1),
     "get_many": lambda access: access.get_many(Account, [1, 2, 9]),
@@ -108,23 +124,10 @@ OPERATIONS: dict[str, Work] = {
     "stream": _stream,
     "stream with break": _stream_break,
     "stream in a block": _stream_closed,
+    "raw fetch": _raw_fetch,
+    "raw execute": _raw_execute,
+    "raw execute_many": _raw_execute_many,
 }
-
-
-async def _raw_fetch(access: Access) -> None:
-    await (access.engine if isinstance(access, Backend) else access).fetch("select id, owner from account where id = :id", id=1)
-
-
-async def _raw_execute(access: Access) -> None:
-    await (access.engine if isinstance(access, Backend) else access).execute("update account set balance = balance + 1 where id = :id", id=1)
-
-
-async def _raw_execute_many(access: Access) -> None:
-    items = [{"text": "1"} for _ in range(5)]
-    await (access.engine if isinstance(access, Backend) else access).execute_many("insert into entry (text) values (:text)", items)
-
-
-OPERATIONS |= {"raw fetch": _raw_fetch, "raw execute": _raw_execute, "raw execute_many": _raw_execute_many}
 
 
 async def _session_commit(backend: Backend) -> None:
@@ -164,7 +167,7 @@ async def _session_savepoints(backend: Backend) -> None:
 
 async def _session_levels(backend: Backend) -> None:
     for isolation in ("repeatable read", "serializable"):
-        async with backend.session(isolation=isolation) as session:  # type: ignore[arg-type]
+        async with backend.session(isolation=isolation) as session:
             await session.get(Account, 1)
             await session.get(Account, 1, lock=True)
     async with backend.session(read_only=True, timeout=5) as session:
@@ -182,9 +185,9 @@ async def _session_run(backend: Backend) -> None:
 async def _session_shared(backend: Backend) -> None:
     """The one that is cancelled owns the session; others are in the middle of their statements."""
     async with backend.session() as session, asyncio.TaskGroup() as group:
-        group.create_task(session.query(Account).filter(id=1).update(balance=F("balance") + 1))  # type: ignore[arg-type]
-        group.create_task(session.create(Entry(text="1")))  # type: ignore[arg-type]
-        group.create_task(session.query(Account).count())  # type: ignore[arg-type]
+        group.create_task(session.query(Account).filter(id=1).update(balance=F("balance") + 1))
+        group.create_task(session.create(Entry(text="1")))
+        group.create_task(session.query(Account).count())
 
 
 async def _session_stream(backend: Backend) -> None:
@@ -276,7 +279,7 @@ async def _stepped(work: Awaitable[object], at: Callable[[int], None]) -> None:
 
 
 async def at_once(work: Awaitable[object], k: int) -> bool:
-    return await _by_task(work, k, lambda task: _cancel(task))
+    return await _by_task(work, k, _cancel)
 
 
 async def a_turn_later(work: Awaitable[object], k: int) -> bool:
@@ -361,7 +364,11 @@ class Witness(Protocol):
         ...
 
 
-_RESET = ("delete from entry", "delete from account", "insert into account (id, owner, balance, version) values (1, 'a', 100, 1), (2, 'b', 100, 1)")
+_RESET = (
+    "delete from entry",
+    "delete from account",
+    "insert into account (id, owner, balance, version) values (1, 'a', 100, 1), (2, 'b', 100, 1)",
+)
 _STATE = "select (select balance from account where id = 1), (select count(*) from entry)"
 
 
@@ -567,25 +574,31 @@ async def test_a_cancelled_wait_for_a_connection_harms_nobody(rig: Rig, way: Way
 
 async def _until(condition: Callable[[], bool]) -> None:
     while not condition():
-        await asyncio.sleep(0)
+        await anyio.lowlevel.checkpoint()
 
 
 async def _cancelled(work: Coroutine[Any, Any, None], reached: Callable[[], Awaitable[bool]], how: str) -> None:
     async def when_reached(cancel: Callable[[], object]) -> None:
         while not await reached():
-            await asyncio.sleep(0)
+            await anyio.lowlevel.checkpoint()
         cancel()
 
     if how == "scope":
         with anyio.CancelScope() as scope:
-            watching = asyncio.create_task(when_reached(scope.cancel))
-            await work
-    else:
-        task = asyncio.create_task(work)
-        watching = asyncio.create_task(when_reached(lambda: [task.cancel() for _ in range(2 if how == "twice" else 1)]))
-        with pytest.raises(asyncio.CancelledError):
-            await task
-    await watching
+            async with anyio.create_task_group() as group:
+                group.start_soon(when_reached, scope.cancel)
+                await work
+        assert scope.cancelled_caught
+        return
+    task = asyncio.create_task(work)
+
+    def cancel() -> None:
+        for _ in range(2 if how == "twice" else 1):
+            task.cancel()
+
+    await when_reached(cancel)
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 @pytest.mark.parametrize("inside", [False, True], ids=["outside", "inside"])

@@ -11,6 +11,7 @@ from itertools import count
 from pathlib import Path
 
 import anyio
+import anyio.lowlevel
 import asyncpg
 import pytest
 
@@ -102,7 +103,7 @@ async def test_sessions_keep_their_server_until_they_end(backend: Backend) -> No
 
 async def test_the_isolation_is_the_one_asked_for_whatever_the_server_was_used_for(backend: Backend) -> None:
     for isolation in ("serializable", "read committed", "repeatable read", None):
-        async with backend.session(isolation=isolation) as session:  # type: ignore[arg-type]
+        async with backend.session(isolation=isolation) as session:
             assert await session.fetch_value("show transaction_isolation") == (isolation or "read committed")
 
 
@@ -128,24 +129,20 @@ async def test_cancelled_statements_are_stopped_and_nobody_gets_a_foreign_reply(
 
     async def literal() -> bool:
         wanted = f"literal {next(_numbers)}"
-        return await backend.engine.fetch_value(f"select '{wanted}'") == wanted
+        return bool(await backend.engine.fetch_value(f"select '{wanted}'") == wanted)
 
     for round_number in range(4):
         with anyio.move_on_after(30) as scope:
             async with anyio.create_task_group() as group:
                 for number in range(3):
                     group.start_soon(victim, number)
-                while (await _running(backend)) < 1:
-                    await asyncio.sleep(0)
+                while backend.engine.stats()["in_use"] < 3:
+                    await anyio.lowlevel.checkpoint()
                 scope.cancel()
         assert scope.cancelled_caught, round_number
         async with asyncio.timeout(20):
             assert all(await asyncio.gather(*(literal() for _ in range(30))))
     assert await backend.query(Parcel).filter(weight=77).count() == 0
-
-
-async def _running(backend: Backend) -> int:
-    return int(backend.engine.stats()["in_use"])
 
 
 async def test_no_transaction_is_left_open_on_the_servers(backend: Backend, postgres_url: str) -> None:

@@ -36,7 +36,10 @@ async def used(postgres_url: str) -> AsyncGenerator[Used]:
     parts = urlsplit(postgres_url)
     assert parts.hostname
     assert parts.port
-    async with Proxy(parts.hostname, parts.port) as proxy, holdall.open(proxy.url(postgres_url), pool_max_size=1, coalesce=False) as backend:
+    async with (
+        Proxy(parts.hostname, parts.port) as proxy,
+        holdall.open(proxy.url(postgres_url), pool_max_size=1, coalesce=False) as backend,
+    ):
         await backend.drop(Trip, Stop)
         await backend.initialize(Trip, Stop)
         await backend.create_many([Trip(id=number, name=f"n{number}") for number in range(20)])
@@ -143,17 +146,7 @@ async def test_creating_a_thousand_is_at_most_three(used: Used, model: str) -> N
     assert await counted(used, make) <= 3
 
 
-SESSIONS: dict[str, tuple[int, Callable[[Session], Awaitable[object]]]] = {
-    "nothing": (0, lambda session: _nothing()),
-    "one statement": (3, lambda session: session.get(Trip, 1)),
-    "two statements": (4, lambda session: _two(session)),
-    "a rollback": (3, lambda session: _rolled_back(session)),
-    "a locked read and a save": (4, lambda session: _locked(session)),
-    "a savepoint": (5, lambda session: _savepoint(session)),
-}
-
-
-async def _nothing() -> None:
+async def _nothing(_: Session) -> None:
     return None
 
 
@@ -176,6 +169,16 @@ async def _locked(session: Session) -> None:
 async def _savepoint(session: Session) -> None:
     async with session.savepoint():
         await session.get(Trip, 1)
+
+
+SESSIONS: dict[str, tuple[int, Callable[[Session], Awaitable[object]]]] = {
+    "nothing": (0, _nothing),
+    "one statement": (3, lambda session: session.get(Trip, 1)),
+    "two statements": (4, _two),
+    "a rollback": (3, _rolled_back),
+    "a locked read and a save": (4, _locked),
+    "a savepoint": (5, _savepoint),
+}
 
 
 @pytest.mark.parametrize("name", SESSIONS)

@@ -120,7 +120,7 @@ async def test_two_processes_initialize_at_once(sqlite_url: str) -> None:
         + """
     async def main():
         async with holdall.open(sys.argv[1]) as backend:
-            for number in range(20):
+            for _ in range(5):
                 await backend.initialize(Tally)
             await backend.upsert(Tally(id=1))
 
