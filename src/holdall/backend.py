@@ -366,7 +366,9 @@ def check_models(store: Store, infos: list[ModelInfo]) -> None:
         for index in info.indexes:
             owner = named.setdefault(index.name or object(), info)
             if owner is not info:
-                raise ConfigurationError(f"{owner.label} and {info.label} have an index of the same name {index.name!r}; leave the name out")
+                raise ConfigurationError(
+                    f"{owner.label} and {info.label} have an index of the same name {index.name!r}; leave the name out"
+                )
         limit = store.limits.name_bytes
         for name in (info.name, *(spec.stored_name for spec in info.fields)):
             if limit is not None and len(name.encode()) > limit:

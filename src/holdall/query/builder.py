@@ -445,7 +445,7 @@ def _unpacked(value: Any) -> Any:
     if isinstance(value, pydantic.BaseModel):
         return {name: _unpacked(item) for name, item in {**value.__dict__, **(value.__pydantic_extra__ or {})}.items()}
     if isinstance(value, dict):
-        return {key: _unpacked(item) for key, item in cast("dict[Any, Any]", value).items()}
+        return {key: _unpacked(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_unpacked(item) for item in cast("list[Any]", value)]
+        return [_unpacked(item) for item in value]
     return value

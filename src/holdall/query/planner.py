@@ -18,12 +18,9 @@ from holdall.query.operations import (
     DeleteWhere,
     Exists,
     Fetch,
-    Insert,
-    InsertMany,
     Lock,
     Operation,
     Select,
-    Update,
     UpdateWhere,
 )
 from holdall.query.predicates import FALSE, And, Arithmetic, Leaf, Not, Or, OrderTerm, Predicate

@@ -162,7 +162,8 @@ class Compiler:
             changes = changes or [f"{texts.key[0]} = EXCLUDED.{texts.key[0]}"]
             result = ", ".join(texts.columns[spec] for spec in operation.returning) or "1"
             text = self._inserts[key] = (
-                f"{self.insert_text(info, info.fields)} ON CONFLICT ({', '.join(texts.key)}) DO UPDATE SET {', '.join(changes)} RETURNING {result}"
+                f"{self.insert_text(info, info.fields)} ON CONFLICT ({', '.join(texts.key)}) "
+                f"DO UPDATE SET {', '.join(changes)} RETURNING {result}"
             )
         return Statement(text, operation.row if texts.encode_row is None else texts.encode_row(operation.row))
 
@@ -228,7 +229,9 @@ class Compiler:
         # A limit in the text lets the server plan for it; the few values that a program uses make few texts.
         text += "" if operation.limit is None else f" LIMIT {operation.limit:d}"
         if operation.offset:
-            text += (" LIMIT -1" if operation.limit is None and not self.dialect.nulls_high else "") + f" OFFSET {parameters.bind(operation.offset)}"
+            text += (
+                " LIMIT -1" if operation.limit is None and not self.dialect.nulls_high else ""
+            ) + f" OFFSET {parameters.bind(operation.offset)}"
         if operation.lock is not None and self.dialect.lock is not None:
             text += self.dialect.lock(operation.lock)
         return Statement(text, parameters.values)
@@ -335,11 +338,17 @@ class Compiler:
             # NULL of the first column is a zone of its own.
             beyond = _beyond(term, columns[last], marks[last], zoned=zoned and not last)
             if beyond:
-                same = [f"{column} = {mark}" if mark else f"{column} IS NULL" for column, mark in zip(columns[:last], marks[:last], strict=True)]
+                same = [
+                    f"{column} = {mark}" if mark else f"{column} IS NULL" for column, mark in zip(columns[:last], marks[:last], strict=True)
+                ]
                 ways.append(" AND ".join([*same, beyond]))
         either = "(" + " OR ".join(f"({way})" for way in ways) + ")" if ways else "FALSE"
         # Says nothing new, but gives an index its range.
-        lead = f"{columns[0]} {'<=' if terms[0].descending else '>='} {marks[0]} AND " if marks[0] and (zoned or not terms[0].field.nullable) else ""
+        lead = (
+            f"{columns[0]} {'<=' if terms[0].descending else '>='} {marks[0]} AND "
+            if marks[0] and (zoned or not terms[0].field.nullable)
+            else ""
+        )
         return lead + either
 
 

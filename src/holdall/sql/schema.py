@@ -100,7 +100,12 @@ def _quoted(name: str) -> sa.sql.quoted_name:
 def _column(info: ModelInfo, spec: FieldSpec, dialect: SchemaDialect) -> sa.Column[Any]:
     extra: Sequence[Any] = dialect.generated() if spec is info.generated else ()
     return sa.Column(
-        _quoted(spec.stored_name), dialect.type_of(spec), *extra, nullable=spec.nullable, autoincrement=spec is info.generated, key=spec.stored_name
+        _quoted(spec.stored_name),
+        dialect.type_of(spec),
+        *extra,
+        nullable=spec.nullable,
+        autoincrement=spec is info.generated,
+        key=spec.stored_name,
     )
 
 

@@ -23,7 +23,7 @@ REMEDIES = {
 def refuse(store: Store, subject: str, what: str, missing: Iterable[Capability]) -> UnsupportedOperation:
     """Return the error that names what is missing and what to do."""
     found = sorted(missing, key=lambda item: item.name)
-    reasons = "; ".join(f"it does not promise \"{item.value}\"" for item in found)
+    reasons = "; ".join(f'it does not promise "{item.value}"' for item in found)
     remedies = "; ".join(REMEDIES[item] for item in found if item in REMEDIES)
     text = f"{subject}: {type(store).__name__} refuses {what}: {reasons}" + (f"; {remedies}" if remedies else "")
     return UnsupportedOperation(text, missing=found)

@@ -1,4 +1,7 @@
-"""Watching: what tests and tools put in the way of every operation for a while. As a rule nobody watches, which costs a look at a variable."""
+"""Watching: what tests and tools put in the way of every operation for a while.
+
+As a rule nobody watches, which costs a look at a variable.
+"""
 
 from __future__ import annotations
 

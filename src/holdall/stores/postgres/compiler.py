@@ -18,7 +18,10 @@ from holdall.stores.postgres.values import TYPES
 
 # The first and the last day are kept as infinities, which have no month and no day of their own.
 _PARTS = {
-    part: f"CASE WHEN isfinite({{c}}) THEN extract({part} FROM {{c}} AT TIME ZONE 'UTC') WHEN {{c}} > 'epoch' THEN {last} WHEN {{c}} < 'epoch' THEN 1 END"
+    part: (
+        f"CASE WHEN isfinite({{c}}) THEN extract({part} FROM {{c}} AT TIME ZONE 'UTC') "
+        f"WHEN {{c}} > 'epoch' THEN {last} WHEN {{c}} < 'epoch' THEN 1 END"
+    )
     for part, last in (("month", 12), ("day", 31))
 }
 # starts_with and right() take the bound value as text; a comparison takes the column's type by itself.
@@ -76,7 +79,9 @@ def _document_test(parameters: Parameters, column: str, test: Test) -> str:
         else:
             place = f"({place} -> {parameters.bind(part)}::text)"
     if test.operator == "is_null":
-        return f"({place} IS {'NOT ' if test.negated else ''}NULL {'AND' if test.negated else 'OR'} {place} {'<>' if test.negated else '='} 'null'::jsonb)"
+        if test.negated:
+            return f"({place} IS NOT NULL AND {place} <> 'null'::jsonb)"
+        return f"({place} IS NULL OR {place} = 'null'::jsonb)"
     inside = _inside(parameters, place, test)
     return f"({inside}) IS NOT TRUE" if test.negated else f"({inside})"
 

@@ -152,11 +152,9 @@ class PostgresConnector:
         settings = self._settings
         if self.options.pooler is None:
             settings = {**self._check_interval, **settings}
-        connection = await asyncpg.connect(server_settings=settings, **self._arguments)
+        connection: AsyncpgConnection = await asyncpg.connect(server_settings=settings, **self._arguments)
         # asyncpg gives a UUID class of its own, which not everybody takes for one: orjson refuses it. No round trip.
-        await connection.set_type_codec(
-            "uuid", schema="pg_catalog", encoder=_uuid_bytes, decoder=uuid_from_bytes, format="binary"
-        )
+        await connection.set_type_codec("uuid", schema="pg_catalog", encoder=_uuid_bytes, decoder=uuid_from_bytes, format="binary")
         return connection
 
     async def _until_answered(self, connection: AsyncpgConnection, question: Callable[[], Coroutine[Any, Any, object]]) -> bool:

@@ -90,7 +90,10 @@ async def _insert_many(_: Compiler, connection: Connection, operation: op.Insert
 
 async def _reserve(connection: Connection, info: Any, count: int) -> list[int]:
     rows = await connection.fetch(
-        "select nextval(pg_get_serial_sequence($1, $2)) from generate_series(1, $3::bigint)", quote(info.name), info.generated.stored_name, count
+        "select nextval(pg_get_serial_sequence($1, $2)) from generate_series(1, $3::bigint)",
+        quote(info.name),
+        info.generated.stored_name,
+        count,
     )
     return [row[0] for row in rows]
 

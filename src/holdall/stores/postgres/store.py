@@ -18,7 +18,7 @@ from holdall.query.operations import InsertMany, Operation, Raw, Select
 from holdall.record.metadata import ModelInfo
 from holdall.sql.compiler import Compiler
 from holdall.sql.naming import constraints
-from holdall.store import BeginOptions, not_initialised, Difference
+from holdall.store import BeginOptions, Difference, not_initialised
 from holdall.stores.postgres import casefold, execution
 from holdall.stores.postgres.capabilities import CAPABILITIES, LIMITS
 from holdall.stores.postgres.compiler import DIALECT
@@ -78,7 +78,7 @@ class PostgresStore:
 
     async def ping(self) -> None:
         """Make one round trip."""
-        await self._alone(lambda connection: connection.execute("select 1"), reads=True)
+        await self._alone(lambda connection: connection.execute("select 1"))
 
     # -- operations --------------------------------------------------------------------------------------------------------------------
 
@@ -89,12 +89,12 @@ class PostgresStore:
         if self._begins_read_only and type(operation) is Raw:
             return await self._read_only(operation)
         try:
-            return await self._alone(lambda connection: run(self.compiler, connection, operation), reads=reads, operation=operation)
+            return await self._alone(lambda connection: run(self.compiler, connection, operation), operation)
         except ConnectionLost as error:
             if not (reads or (error.__cause__ is not None and never_sent(error.__cause__))):
                 raise
         # The connection was stale; what reads, or was never sent, can be asked again.
-        return await self._alone(lambda connection: run(self.compiler, connection, operation), reads=reads, operation=operation)
+        return await self._alone(lambda connection: run(self.compiler, connection, operation), operation)
 
     async def _read_only(self, operation: Operation) -> Any:
         transaction = PostgresTransaction(self, BeginOptions(read_only=True))
@@ -109,7 +109,7 @@ class PostgresStore:
             raise
         return result
 
-    async def _alone(self, run: Callable[[Connection], Awaitable[Any]], *, reads: bool, operation: Operation | None = None) -> Any:
+    async def _alone(self, run: Callable[[Connection], Awaitable[Any]], operation: Operation | None = None) -> Any:
         pool = self._pools.get()
         slot = pool.take()
         if slot is None:

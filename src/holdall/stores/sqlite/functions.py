@@ -61,4 +61,3 @@ def register(connection: sqlite3.Connection) -> None:
     connection.create_function("holdall_decimal", 4, decimal, deterministic=True)
     connection.create_function("holdall_bytes", 1, bytes.fromhex, deterministic=True)
     connection.create_function("holdall_real", 1, float.fromhex, deterministic=True)
-

@@ -59,7 +59,7 @@ def _literal(spec: FieldSpec, value: Any) -> str:
 
 
 SCHEMA = SchemaDialect(
-    dialect=sqlite.dialect(),  # type: ignore[no-untyped-call]
+    dialect=sqlite.dialect(),
     type_of=_type_of,
     checks=_checks,
     literal=_literal,

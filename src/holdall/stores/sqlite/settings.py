@@ -16,8 +16,8 @@ class SqliteSettings(PoolSettings):
     """What ``sqlite:///path`` can be told. The pool bounds the connections of sessions and streams.
 
     Attributes:
-        path: the file; relative in ``sqlite:///shop.db``, absolute in ``sqlite:////var/shop.db``. None, as in ``sqlite://``, is a private database in
-            memory.
+        path: the file; relative in ``sqlite:///shop.db``, absolute in ``sqlite:////var/shop.db``. None, as in ``sqlite://``, is a private
+            database in memory.
         synchronous: "full" keeps every acknowledged commit through a power loss; "normal" may lose the last ones, and is faster.
         busy_timeout: seconds to wait for the right to write, which one writer at a time has, in this process or another.
         cache_kib: page cache per connection.
@@ -39,7 +39,9 @@ class SqliteSettings(PoolSettings):
     def parts(cls, url: SplitResult) -> Mapping[str, Any]:
         """Return the path."""
         if url.netloc:
-            raise ConfigurationError(f"a sqlite URL has three slashes before a relative path, and four before an absolute one: sqlite:///{url.netloc}")
+            raise ConfigurationError(
+                f"a sqlite URL has three slashes before a relative path, and four before an absolute one: sqlite:///{url.netloc}"
+            )
         path = unquote(url.path)
         if path == "/:memory:":
             raise ConfigurationError("a database in memory is sqlite:// alone")

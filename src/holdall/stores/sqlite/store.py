@@ -15,7 +15,7 @@ from holdall.query import operations as op
 from holdall.query.operations import Operation, Select
 from holdall.record.metadata import FieldSpec, ModelInfo
 from holdall.sql.compiler import Compiler
-from holdall.store import BeginOptions, not_initialised, Difference
+from holdall.store import BeginOptions, Difference, not_initialised
 from holdall.stores.sqlite import execution, functions
 from holdall.stores.sqlite.capabilities import CAPABILITIES, LIMITS
 from holdall.stores.sqlite.compiler import DIALECT

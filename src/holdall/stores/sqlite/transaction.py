@@ -1,7 +1,8 @@
 """Transactions and streams on SQLite.
 
-At read committed, reads see what is committed and need no connection of their own; the first write, or locking read, takes the right to write and
-begins. A snapshot (repeatable read, read-only) begins with the first statement, and so does a serializable transaction, with the right to write.
+At read committed, reads see what is committed and need no connection of their own; the first write, or locking read, takes the right to
+write and begins. A snapshot (repeatable read, read-only) begins with the first statement, and so does a serializable transaction, with the
+right to write.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ class SqliteTransaction:
         store = self._store
         lock: op.Lock | None = getattr(operation, "lock", None)
         reads = type(operation) in execution.READS and lock is None
-        await self._begin(writes=not reads and not (isinstance(operation, op.Raw) and operation.mode == "fetch"), nowait=lock is not None and lock.nowait)
+        await self._begin(
+            writes=not reads and not (isinstance(operation, op.Raw) and operation.mode == "fetch"), nowait=lock is not None and lock.nowait
+        )
         if isinstance(operation, op.Raw):
             return await self._raw(operation)
         try:

@@ -38,7 +38,7 @@ def column_type(kind: FieldType) -> str:
     return TYPES[kind.kind]
 
 
-# -- Decimal as a scaled integer, or as a text that sorts as the numbers do -----------------------------------------------------------------
+# -- Decimal as a scaled integer, or as a text that sorts as the numbers do ------------------------------------------------------------
 
 
 # Digits enough for every plain value: the default context of the caller might round.
@@ -51,7 +51,9 @@ def units_of(value: Decimal, places: int) -> int:
 
 
 def text_of(units: int, digits: int) -> str:
-    """Return a text of ``digits + 1`` characters that sorts as the numbers do: ``1`` and the units, or ``0`` and their complement if negative.
+    """Return a text of ``digits + 1`` characters that sorts as the numbers do.
+
+    It is ``1`` and the units, or ``0`` and their complement if negative.
 
     Raises:
         OverflowError: there are more digits.
@@ -87,7 +89,7 @@ def _decimal_expression(kind: FieldType) -> Expression:
     return Expression("{read}({v}, {digits}, {places})", {"read": decimal_of_text, "digits": kind.digits, "places": kind.places})
 
 
-# -- tables --------------------------------------------------------------------------------------------------------------------------------
+# -- tables ----------------------------------------------------------------------------------------------------------------------------
 
 
 def _datetime_text(value: datetime) -> str:
