@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from statistics import median
-from time import perf_counter
-from typing import Any
+from time import perf_counter, process_time
+from typing import Any, NamedTuple
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,8 @@ class Result:
     Attributes:
         rates: calls per second of each sample.
         ratios: each divided by the baseline's of the same round.
-        best: the fastest sample divided by the baseline's fastest: what is left when something else took the processor now and then.
+        processor: processor seconds of this process per call, all threads, of each sample; the least counts, because what else runs on
+            the machine adds little to it.
     """
 
     line: str
@@ -71,7 +72,7 @@ class Result:
     is_baseline: bool
     rates: list[float] = field(default_factory=list[float])
     ratios: list[float] = field(default_factory=list[float])
-    best: float = 1.0
+    processor: list[float] = field(default_factory=list[float])
 
     @property
     def rate(self) -> float:
@@ -101,10 +102,11 @@ async def measure(line: Line, effort: Effort, random: Random) -> list[Result]:
     ]
     for _ in range(effort.samples):
         for position in random.sample(range(len(results)), len(results)):
-            results[position].rates.append(await _sample(line, line.contenders[position], effort.seconds))
+            sample = await _sample(line, line.contenders[position], effort.seconds)
+            results[position].rates.append(sample.calls / sample.seconds)
+            results[position].processor.append(sample.processor / sample.calls)
         for result in results:
             result.ratios.append(result.rates[-1] / results[0].rates[-1])
-            result.best = max(result.rates) / max(results[0].rates)
     return results
 
 
@@ -120,8 +122,13 @@ async def _check(line: Line, contender: Contender) -> None:
         raise AssertionError(msg) from exc
 
 
-async def _sample(line: Line, contender: Contender, seconds: float) -> float:
-    """Return the calls per second."""
+class _Sample(NamedTuple):
+    calls: int
+    seconds: float
+    processor: float
+
+
+async def _sample(line: Line, contender: Contender, seconds: float) -> _Sample:
     if line.reset is not None:
         await line.reset()
     gc.collect(1)
@@ -136,22 +143,23 @@ async def _sample(line: Line, contender: Contender, seconds: float) -> float:
             await call(next(numbers))
             calls += 1
 
-    begun = clock()
+    begun, worked = clock(), process_time()
     stop = begun + seconds
     if line.tasks == 1:
         await work()
     else:
         await asyncio.gather(*(work() for _ in range(line.tasks)))
-    return calls / (clock() - begun)
+    return _Sample(calls, clock() - begun, process_time() - worked)
 
 
-async def _prepared_sample(contender: Contender, prepare: Callable[[int], Any], numbers: Iterator[int], seconds: float) -> float:
-    spent = 0.0
+async def _prepared_sample(contender: Contender, prepare: Callable[[int], Any], numbers: Iterator[int], seconds: float) -> _Sample:
+    spent = processor = 0.0
     calls = 0
     while spent < seconds:
         prepared = prepare(next(numbers))
-        begun = perf_counter()
+        begun, worked = perf_counter(), process_time()
         await contender.call(prepared)
         spent += perf_counter() - begun
+        processor += process_time() - worked
         calls += 1
-    return calls / spent
+    return _Sample(calls, spent, processor)

@@ -34,7 +34,7 @@ def _version(package: str) -> str | None:
 
 def heading() -> str:
     """Return the first line of the table."""
-    return f"{'':{_WIDTH}} {'per second':>11} {'(range)':>19} {'ratio':>7} {'(range)':>13} {'best':>6} {'target':>7}"
+    return f"{'':{_WIDTH}} {'per second':>11} {'(range)':>19} {'ratio':>7} {'(range)':>13} {'cpu µs':>9} {'target':>7}"
 
 
 def table(results: Iterable[Result]) -> str:
@@ -48,14 +48,10 @@ def table(results: Iterable[Result]) -> str:
 
 def _row(result: Result) -> str:
     rates = f"({_short(min(result.rates))}–{_short(max(result.rates))})"
-    if result.is_baseline:
-        return f"  {result.contender:{_WIDTH - 2}} {_short(result.rate):>11} {rates:>19} {'1.00':>7}"
-    ratios = f"({min(result.ratios):.2f}–{max(result.ratios):.2f})"
+    ratios = "" if result.is_baseline else f"({min(result.ratios):.2f}–{max(result.ratios):.2f})"
     target = "" if result.target is None else f"{result.target:.2f}"
-    measured = (
-        f"  {result.contender:{_WIDTH - 2}} {_short(result.rate):>11} {rates:>19} {result.ratio:>7.2f} {ratios:>13} {result.best:>6.2f}"
-    )
-    return f"{measured} {target:>7} {result.verdict}".rstrip()
+    measured = f"  {result.contender:{_WIDTH - 2}} {_short(result.rate):>11} {rates:>19} {result.ratio:>7.2f} {ratios:>13}"
+    return f"{measured} {min(result.processor) * 1e6:>9,.1f} {target:>7} {result.verdict}".rstrip()
 
 
 def _short(rate: float) -> str:
@@ -80,7 +76,7 @@ def write_json(path: Path, about: Mapping[str, Any], results: Sequence[Result], 
             "baseline": result.is_baseline,
             "per_second": result.rate,
             "ratio": result.ratio,
-            "best": result.best,
+            "processor_seconds": min(result.processor),
             "target": result.target,
             "verdict": result.verdict or None,
             "samples": {"per_second": result.rates, "ratio": result.ratios},
