@@ -291,7 +291,7 @@ class DataAccess:
         return record
 
     async def _upserted(self, operation: Upsert) -> Any:
-        """Carry out an upsert, again when another task has just created the same record, whose other unique values then collide with ours."""
+        """Carry out an upsert, again when another task has just created the same record, whose other unique values collide with ours."""
         info = operation.info
         key = _key_predicate(info, tuple([operation.row[spec.position] for spec in info.key]))
         for last in (False, False, True):

@@ -445,7 +445,9 @@ def _unpacked(value: Any) -> Any:
     if isinstance(value, pydantic.BaseModel):
         return {name: _unpacked(item) for name, item in {**value.__dict__, **(value.__pydantic_extra__ or {})}.items()}
     if isinstance(value, dict):
-        return {key: _unpacked(item) for key, item in value.items()}
+        found: dict[Any, Any] = value  # pyright: ignore[reportUnknownVariableType]  - isinstance knows no item types
+        return {key: _unpacked(item) for key, item in found.items()}
     if isinstance(value, list):
-        return [_unpacked(item) for item in value]
+        items: list[Any] = value  # pyright: ignore[reportUnknownVariableType]
+        return [_unpacked(item) for item in items]
     return value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 from holdall.query.operations import (
@@ -69,7 +68,7 @@ class Compiler:
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
-        self.texts: Callable[[ModelInfo], _Texts] = lru_cache(maxsize=None)(lambda info: _Texts(info, dialect))
+        self._texts: dict[ModelInfo, _Texts] = {}
         self._inserts: dict[Any, str] = {}
         self._updates: dict[Any, str] = {}
         self._table: Mapping[type[Any], Callable[[Any], Statement]] = {
@@ -87,6 +86,13 @@ class Compiler:
             DeleteMany: self.delete_many,
             DeleteWhere: self.delete_where,
         }
+
+    def texts(self, info: ModelInfo) -> _Texts:
+        """Return what is the same in every statement of a model."""
+        found = self._texts.get(info)
+        if found is None:
+            found = self._texts[info] = _Texts(info, self.dialect)
+        return found
 
     def compile(self, operation: Operation) -> Statement:
         """Return the statement of an operation, of a page its first."""

@@ -9,9 +9,9 @@ from functools import lru_cache
 from holdall.errors import QueryError
 from holdall.naming import near_miss
 
-_COMMENT = r"/\*(?:(?!/\*|\*/).)*\*/"
+_comment = r"/\*(?:(?!/\*|\*/).)*\*/"
 for _ in range(3):  # PostgreSQL's comments nest
-    _COMMENT = rf"/\*(?:(?!/\*|\*/).|{_COMMENT})*\*/"
+    _comment = rf"/\*(?:(?!/\*|\*/).|{_comment})*\*/"
 
 _TOKENS = re.compile(
     rf"""
@@ -19,7 +19,7 @@ _TOKENS = re.compile(
     | (?P<text>'(?:[^']|'')*')
     | (?P<name>"(?:[^"]|"")*")
     | (?P<line>--[^\n]*)
-    | (?P<block>{_COMMENT})
+    | (?P<block>{_comment})
     | (?P<dollar>(?<![\w$])\$(?P<tag>(?:[^\W\d]\w*)?)\$.*?\$(?P=tag)\$)
     | (?P<cast>::)
     | (?<![\w:]):(?P<parameter>[^\W\d]\w*)

@@ -73,7 +73,10 @@ def drop_statements(tables: dict[ModelInfo, sa.Table], infos: Iterable[ModelInfo
 
 def _table(metadata: sa.MetaData, tables: dict[ModelInfo, sa.Table], info: ModelInfo, dialect: SchemaDialect) -> sa.Table:
     columns = {spec: _column(info, spec, dialect) for spec in info.fields}
-    parts = [*columns.values(), sa.PrimaryKeyConstraint(*(_name(spec) for spec in info.key), name=constraint_name("pk", info, info.key))]
+    parts: list[sa.schema.SchemaItem] = [
+        *columns.values(),
+        sa.PrimaryKeyConstraint(*(_name(spec) for spec in info.key), name=constraint_name("pk", info, info.key)),
+    ]
     parts += [sa.UniqueConstraint(_name(spec), name=constraint_name("uq", info, (spec,))) for spec in info.fields if spec.storage.unique]
     parts += [_check(info, spec, dialect) for spec in info.fields if any(_conditions(spec, dialect))]
     for spec, target in info.references:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
@@ -19,7 +20,7 @@ class _Descriptor:
     def make(self, settings: Any) -> Any:
         """Return a store; raises ``MissingDriverError`` without asyncpg."""
         try:
-            import asyncpg  # noqa: F401, PLC0415 - the driver is an extra
+            importlib.import_module("asyncpg")
         except ImportError as exc:
             raise MissingDriverError("asyncpg", "postgres") from exc
         from holdall.stores.postgres.store import PostgresStore  # noqa: PLC0415 - imports the driver

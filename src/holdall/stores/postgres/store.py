@@ -42,10 +42,10 @@ class PostgresStore:
         self.settings = settings
         self.capabilities: frozenset[Capability] = CAPABILITIES - WRITING if settings.read_only else CAPABILITIES
         self.compiler = Compiler(DIALECT)
-        self._constraints: dict[str, tuple[str, tuple[str, ...]]] = {}
+        self.constraints: dict[str, tuple[str, tuple[str, ...]]] = {}
         self._known: set[ModelInfo] = set()
         self._connector = PostgresConnector(_connection_options(settings))
-        self._pools: PerLoop[Pool[Connection]] = PerLoop(self._make_pool, Pool.terminate)
+        self._pools: PerLoop[Pool[Connection]] = PerLoop(self._make_pool, Pool[Connection].terminate)
         # Behind a pooler the server knows no timeout of ours, so that the client keeps it.
         self._client_timeout = settings.statement_timeout if settings.pooler is not None else None
         # Nor does it know there that it must not write, but by each transaction.
@@ -157,7 +157,7 @@ class PostgresStore:
             if isinstance(error, asyncpg.UndefinedTableError):
                 return not_initialised(info.label)
         context = ErrorContext(
-            constraint=self._constraints.get,
+            constraint=self.constraints.get,
             model=None if info is None else info.label,
             values=execution.written_values(operation),
             timeout=timeout or self.settings.statement_timeout,
@@ -172,7 +172,7 @@ class PostgresStore:
         if info not in self._known:
             self._known.add(info)
             for name, fields in constraints(info).items():
-                self._constraints[name] = info.label, tuple(spec.name for spec in fields)
+                self.constraints[name] = info.label, tuple(spec.name for spec in fields)
 
     async def stream(self, operation: Select, batch: int) -> PostgresStream:
         """Start a query on a connection of its own."""
@@ -338,7 +338,7 @@ class PostgresTransaction:
             return
         self._slot = None
         try:
-            await commit(slot.connection, ErrorContext(constraint=self._store._constraints.get))  # noqa: SLF001 - its own store
+            await commit(slot.connection, ErrorContext(constraint=self._store.constraints.get))
         except BaseException as error:
             if isinstance(error, CommitUnknownError) or (error.__cause__ is not None and leaves_broken(error.__cause__)):
                 pool.discard(slot)
@@ -399,7 +399,8 @@ class PostgresStream:
 
     async def fetch(self) -> list[Any]:
         """Return the next batch of objects."""
-        rows = await self._transaction.run(lambda _: self._cursor.fetch(self._batch), self._operation)
+        cursor: Any = self._cursor
+        rows = await self._transaction.run(lambda _: cursor.fetch(self._batch), self._operation)
         found: list[Any] = self._operation.decoder.many(rows)
         return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC
+from datetime import UTC, datetime
 
 from holdall.record.decoder import Expression
 from holdall.record.metadata import FieldSpec
@@ -27,7 +27,11 @@ TYPES: Mapping[Kind, str] = {
 
 
 # asyncpg writes the first and the last moment as PostgreSQL's infinities, and reads these without a time zone.
-_AWARE = Expression("({v} if {v}.tzinfo is not None else {aware}({v}))", {"aware": lambda value: value.replace(tzinfo=UTC)})
+def _aware(value: datetime) -> datetime:
+    return value.replace(tzinfo=UTC)
+
+
+_AWARE = Expression("({v} if {v}.tzinfo is not None else {aware}({v}))", {"aware": _aware})
 
 
 def decode(spec: FieldSpec) -> Expression | None:

@@ -28,7 +28,7 @@ def describe_test(test: Test) -> str:
 @lru_cache(maxsize=256)
 def _parsed(text: str) -> Any:
     operator, path, value = orjson.loads(text)
-    return SimpleNamespace(operator=operator, path=tuple(path), value=tuple(value) if isinstance(value, list) else value)
+    return SimpleNamespace(operator=operator, path=tuple(path), value=tuple(value) if type(value) is list else value)
 
 
 def document(text: str | None, test: str) -> int:

@@ -130,10 +130,10 @@ class SqliteStore:
         try:
             if kind in execution.READS:
                 run, args = execution.READS[kind](self.compiler, operation)
-                result = await self.engine.select(run, *args)
+                result = await self.engine.select(run, *args)  # pyright: ignore[reportArgumentType]  - the table pairs functions and arguments
             else:
                 run, args, groupable = self.write_of(operation, alone=True)
-                result = await self.engine.write(run, *args, groupable=groupable)
+                result = await self.engine.write(run, *args, groupable=groupable)  # pyright: ignore[reportArgumentType]
         except EXPLAINED as exc:
             raise self.explained(operation, exc) from exc.__cause__
         return self.result_of(operation, result)
@@ -161,9 +161,9 @@ class SqliteStore:
         """Return the function of a write, its arguments, and whether it may share a commit."""
         info: ModelInfo = operation.info
         self._tables.setdefault(info.name, info)  # for errors, which name tables
-        kind = type(operation)
-        if kind is op.InsertMany:
+        if isinstance(operation, op.InsertMany):
             return execution.insert_many, (self.compiler, operation, alone), False
+        kind: type[Any] = operation.__class__
         groupable = kind in execution.WRITES
         run, args = (execution.WRITES if groupable else execution.LONG_WRITES)[kind](self.compiler, operation)
         return run, args, groupable
