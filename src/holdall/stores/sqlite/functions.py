@@ -28,7 +28,8 @@ def describe_test(test: Test) -> str:
 @lru_cache(maxsize=256)
 def _parsed(text: str) -> Any:
     operator, path, value = orjson.loads(text)
-    return SimpleNamespace(operator=operator, path=tuple(path), value=tuple(value) if type(value) is list else value)
+    value = tuple(value) if isinstance(value, list) else value  # pyright: ignore[reportUnknownArgumentType]  - of JSON nothing is known
+    return SimpleNamespace(operator=operator, path=tuple(path), value=value)
 
 
 def document(text: str | None, test: str) -> int:
