@@ -28,7 +28,7 @@ def describe_test(test: Test) -> str:
 @lru_cache(maxsize=256)
 def _parsed(text: str) -> Any:
     operator, path, value = orjson.loads(text)
-    value = tuple(value) if isinstance(value, list) else value  # pyright: ignore[reportUnknownArgumentType]  - of JSON nothing is known
+    value = tuple(value) if isinstance(value, list) else value  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
     return SimpleNamespace(operator=operator, path=tuple(path), value=value)
 
 
