@@ -179,3 +179,21 @@ def test_uuid7_sorts_by_time_and_is_of_version_7() -> None:
 
 def test_utc_now_is_aware() -> None:
     assert holdall.utc_now().utcoffset() is not None
+
+
+class Shelf(Model):
+    id: int = Field(primary_key=True)
+    book: int | None = Field(default=None, references="Book")
+
+
+class Book(Model):
+    id: int = Field(primary_key=True)
+
+
+def test_a_reference_by_name_means_the_model_of_its_own_module() -> None:
+    elsewhere = type("Book", (Model,), {"__module__": "elsewhere", "__annotations__": {"id": int}, "id": Field(primary_key=True)})
+
+    ((_, target),) = model_info(Shelf).references
+
+    assert target.model is Book
+    assert target.model is not elsewhere

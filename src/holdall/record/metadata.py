@@ -157,7 +157,8 @@ class ModelInfo:
             return target
         if target in (self.model.__name__, "self"):
             return self.model
-        found = [model for model in _known_models(self.model) if model.__name__ == target]
+        named = [model for model in _known_models(self.model) if model.__name__ == target]
+        found = [model for model in named if model.__module__ == self.model.__module__] or named
         if len(found) != 1:
             what = "several models" if found else "no model"
             msg = f"{self.label}.{spec.name} references {target!r}, which names {what}; pass the class"
