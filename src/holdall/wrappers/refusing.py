@@ -10,7 +10,7 @@ from holdall.store import Store
 
 REMEDIES = {
     Capability.WRITE: "write through a backend that was not opened with read_only=True",
-    Capability.SESSIONS: "use write_batch(), which sends writes together, or single writes with a version",
+    Capability.SESSIONS: "use single writes, each of which is atomic, on a model with a version",
     Capability.CASEFOLD: "store a casefolded copy of the text in a field of its own",
     Capability.STREAM: "walk through pages with page()",
     Capability.RAW_SQL: "use the query builder",
