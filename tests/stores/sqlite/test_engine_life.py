@@ -491,3 +491,22 @@ async def test_a_gate_that_never_opens_does_not_hang_close(options: EngineOption
     stuck.cancel()
     gate.open()
     wait_for_threads_to_end(threads_of())
+
+
+async def test_what_has_closed_its_connection_can_be_interrupted(options: EngineOptions) -> None:
+    engine = Engine(options)
+    closed, go_on = threading.Event(), threading.Event()
+
+    def close_and_wait(connection: sqlite3.Connection) -> None:
+        connection.close()
+        closed.set()
+        go_on.wait(10)
+
+    session = await engine.session()
+    running = asyncio.create_task(session.run(close_and_wait))
+    await asyncio.to_thread(closed.wait, 10)
+    session.abandon()
+    go_on.set()
+
+    await asyncio.wait([running])
+    await engine.close()

@@ -213,7 +213,10 @@ class Worker:
             if job is None or self._current is not job:
                 return
             if self._running_on is not None:
-                self._running_on.interrupt()
+                try:
+                    self._running_on.interrupt()
+                except sqlite3.ProgrammingError:  # the job has closed the connection: nothing runs on it any more
+                    return
         if not self.loop.is_closed():
             self.loop.call_later(INTERRUPT_AGAIN_SECONDS, self.interrupt, job)
 
