@@ -94,7 +94,7 @@ class MemoryStore:
             return run(read, self.data.tables, operation)
         await self.data.writer.acquire()
         try:
-            tables = self.data.tables.fork() if _may_fail_halfway(operation) else self.data.tables
+            tables = self.data.tables.fork()  # a write that fails half-way leaves nothing behind
             result = run(WRITES[type(operation)], tables, operation)
             self.data.tables = tables
             return result
@@ -123,10 +123,6 @@ def run(function: Any, tables: Tables, operation: Any) -> Any:
     """Carry out one operation on tables."""
     check_known(tables, operation.info)
     return function(tables, operation)
-
-
-def _may_fail_halfway(_: Operation) -> bool:
-    return True
 
 
 class ListStream:
