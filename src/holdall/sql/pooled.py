@@ -35,20 +35,24 @@ class Wire(Protocol[C_contra]):
         """Tell whether the connection is of no use after this error."""
         ...
 
-    def needs_rescue(self, connection: C_contra) -> bool:
+    def needs_rescue(self, connection: C_contra, /) -> bool:
         """Tell whether the server may still be at work for a connection that is of no use here, and has to be told."""
         ...
 
-    def never_sent(self, error: BaseException) -> bool:
+    def never_sent(self, error: BaseException, /) -> bool:
         """Tell whether the statement that failed so has not been carried out, for certain."""
         ...
 
-    def ends_transaction(self, error: BaseException) -> bool:
+    def ends_transaction(self, error: BaseException, /) -> bool:
         """Tell whether the server has rolled the whole transaction back with this error."""
         ...
 
-    def is_in_transaction(self, connection: C_contra) -> bool:
+    def is_in_transaction(self, connection: C_contra, /) -> bool:
         """Tell whether a transaction is open on the connection."""
+        ...
+
+    def is_idle(self, connection: C_contra, /) -> bool:
+        """Tell whether the connection is at nothing, and in no transaction."""
         ...
 
     async def begin(self, connection: C_contra, options: BeginOptions) -> None:
@@ -155,7 +159,7 @@ class PooledStore(Generic[S, C]):
         wire = self.wire
         if wire.is_broken(slot.connection, error):
             self.discard(pool, slot)
-        elif isinstance(error, Exception) and not isinstance(error, TimeoutError) and not wire.is_in_transaction(slot.connection):
+        elif isinstance(error, Exception) and not isinstance(error, TimeoutError) and wire.is_idle(slot.connection):
             pool.give(slot)
         else:
             # Cancelled or timed out: the server is still at it, and has to be told.
@@ -250,8 +254,9 @@ class PooledTransaction(Generic[C]):
         """Give the connection up where the error has ended it, or the transaction."""
         wire = self._store.wire
         if wire.is_broken(slot.connection, error):
+            self._ended = known
             self._release(self._store.discard)
-        elif wire.ends_transaction(error):
+        elif wire.ends_transaction(error) or wire.needs_rescue(slot.connection):
             # What comes next on this connection would be committed by itself.
             self._ended = known
             self._release(Pool[C].hand_off)

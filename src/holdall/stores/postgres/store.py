@@ -42,7 +42,7 @@ class PostgresWire:
         """Tell whether the connection is of no use after this error."""
         return connection.is_closed() or leaves_broken(error)
 
-    def needs_rescue(self, _: Connection) -> bool:
+    def needs_rescue(self, connection: Connection, /) -> bool:
         """Return False: the server looks by itself whether its client is gone."""
         return False
 
@@ -50,13 +50,17 @@ class PostgresWire:
         """Tell whether the statement has not left this machine."""
         return never_sent(error)
 
-    def ends_transaction(self, _: BaseException) -> bool:
+    def ends_transaction(self, error: BaseException, /) -> bool:
         """Return False: a failed transaction stays, and refuses everything until it is rolled back."""
         return False
 
     def is_in_transaction(self, connection: Connection) -> bool:
         """Tell whether a transaction is open on the connection."""
         return connection.is_in_transaction()
+
+    def is_idle(self, connection: Connection) -> bool:
+        """Tell whether the connection is in no transaction."""
+        return not connection.is_in_transaction()
 
     async def begin(self, connection: Connection, options: BeginOptions) -> None:
         """Begin with all settings in one round trip."""

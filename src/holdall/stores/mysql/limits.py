@@ -1,0 +1,146 @@
+"""What a row may hold on these servers, checked before I/O: the lengths of texts in keys, and the depth of documents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from holdall.errors import LimitExceeded
+from holdall.record.metadata import FieldSpec, ModelInfo
+from holdall.record.types import Kind
+from holdall.stores.mysql.capabilities import LIMITS
+
+KEY_BYTES = 3072  # of an index in InnoDB
+_ROW_BYTES = 60_000  # of all columns of bounded length; the server's limit is 65,535, with bytes for lengths and NULLs
+_CHARACTER = 4
+LONGEST = KEY_BYTES // _CHARACTER
+_LONG = frozenset((Kind.STR, Kind.BYTES, Kind.DOCUMENT))
+_WIDTHS = {Kind.UUID: 16, Kind.DATETIME: 8, Kind.TIME: 6, Kind.DECIMAL: 17, Kind.DATE: 3}
+
+
+@lru_cache(maxsize=1024)
+def text_lengths(info: ModelInfo) -> dict[FieldSpec, int]:
+    """Return the fields that are columns of bounded text, with their lengths in characters; all other texts are unbounded.
+
+    A text in the key must be bounded: where the model states no length, the room of a key is divided among its texts.
+    """
+    found: dict[FieldSpec, int] = {}
+    texts = [spec for spec in info.key if _is_text(spec)]
+    if texts:
+        room = KEY_BYTES - sum(_WIDTHS.get(spec.type.kind, 8) for spec in info.key if not _is_text(spec))
+        share = room // _CHARACTER // len(texts)
+        found.update({spec: min(_declared(spec) or share, share) for spec in texts})
+    left = _ROW_BYTES - _CHARACTER * sum(found.values())
+    for spec in sorted(
+        (spec for spec in info.fields if _is_text(spec) and spec not in found), key=lambda spec: not _is_indexed(info, spec)
+    ):
+        declared = _reference_length(info, spec) or _declared(spec)
+        if declared is not None and declared <= LONGEST and _CHARACTER * declared <= left:
+            found[spec] = declared
+            left -= _CHARACTER * declared
+    return found
+
+
+def index_prefixes(info: ModelInfo, fields: Sequence[FieldSpec]) -> dict[FieldSpec, int]:
+    """Return, of the fields of an index, those of which it can hold a beginning only, with its length."""
+    lengths = text_lengths(info)
+    long = [spec for spec in fields if spec.type.kind in _LONG and spec not in lengths]
+    room = KEY_BYTES - sum(
+        _CHARACTER * lengths[spec] if spec in lengths else _WIDTHS.get(spec.type.kind, 8) for spec in fields if spec not in long
+    )
+    if room < 0:
+        # Texts of bounded length that are too long together: each gets its share.
+        long = [spec for spec in fields if spec in lengths]
+        room = KEY_BYTES - sum(_WIDTHS.get(spec.type.kind, 8) for spec in fields if spec not in long)
+    if not long:
+        return {}
+    share = max(room // _CHARACTER // len(long), 1)
+    found = {spec: share if spec.type.kind is Kind.STR or spec.document is not None else share * _CHARACTER for spec in long}
+    return {spec: size for spec, size in found.items() if lengths.get(spec, size + 1) > size}
+
+
+def _reference_length(info: ModelInfo, spec: FieldSpec) -> int | None:
+    """Return the length of the key that a field refers to: the server wants both columns alike."""
+    if spec.reference is None:
+        return None
+    target = next(target for other, target in info.references if other is spec)
+    return text_lengths(target).get(target.key[0])
+
+
+def _is_text(spec: FieldSpec) -> bool:
+    return spec.type.kind is Kind.STR
+
+
+def _is_indexed(info: ModelInfo, spec: FieldSpec) -> bool:
+    names = {name.removeprefix("-") for index in info.indexes for name in index.fields}
+    return spec.storage.index or spec.storage.unique or spec.reference is not None or spec.name in names
+
+
+def _declared(spec: FieldSpec) -> int | None:
+    """Return the longest text that the field allows, in characters."""
+    choices = [member.value for member in spec.type.enum] if spec.type.enum is not None else [*spec.type.choices]
+    if choices:
+        return max((len(choice) for choice in choices if isinstance(choice, str)), default=1) or 1
+    lengths = [bound.value for bound in spec.bounds if bound.operator == "max_length"]
+    return max(min(lengths), 1) if lengths else None
+
+
+@lru_cache(maxsize=1024)
+def _checks(info: ModelInfo) -> tuple[tuple[tuple[FieldSpec, int], ...], tuple[FieldSpec, ...]]:
+    lengths = text_lengths(info)
+    bounded = tuple((spec, size) for spec, size in lengths.items() if _declared(spec) is None or (_declared(spec) or 0) > size)
+    return bounded, tuple(spec for spec in info.fields if spec.document is not None)
+
+
+def check_row(info: ModelInfo, row: tuple[Any, ...]) -> None:
+    """Raise ``LimitExceeded`` for a row that the server would not take, or not take apart later."""
+    bounded, documents = _checks(info)
+    for spec, size in bounded:
+        check_value(info, spec, row[spec.position], size)
+    for spec in documents:
+        check_depth(info, spec, row[spec.position])
+
+
+def check_fields(info: ModelInfo, fields: tuple[FieldSpec, ...], values: tuple[Any, ...]) -> None:
+    """Do the same for some fields."""
+    bounded, documents = _checks(info)
+    if bounded or documents:
+        lengths = dict(bounded)
+        for spec, value in zip(fields, values, strict=True):
+            if spec in lengths:
+                check_value(info, spec, value, lengths[spec])
+            elif spec.document is not None:
+                check_depth(info, spec, value)
+
+
+def check_value(info: ModelInfo, spec: FieldSpec, value: Any, size: int) -> None:
+    """Raise ``LimitExceeded`` for a text of a key that is too long."""
+    if isinstance(value, str) and len(value) > size:
+        raise LimitExceeded(
+            f"characters of {info.label}.{spec.name}, a key on mysql; state max_length on the field, and keep long texts out of keys",
+            limit=size,
+            value=len(value),
+        )
+
+
+def check_depth(info: ModelInfo, spec: FieldSpec, text: Any) -> None:
+    """Raise ``LimitExceeded`` for a document that the server's JSON functions would not read."""
+    most = LIMITS.document_depth
+    if isinstance(text, str) and text.count("[") + text.count("{") > most:
+        depth = _depth(orjson.loads(text))
+        if depth > most:
+            raise LimitExceeded(f"levels of nesting in {info.label}.{spec.name} on mysql", limit=most, value=depth)
+
+
+def _depth(value: Any) -> int:
+    deepest = 0
+    waiting: list[tuple[Any, int]] = [(value, 1)]
+    while waiting:
+        item, level = waiting.pop()
+        if isinstance(item, dict | list):
+            deepest = max(deepest, level)
+            waiting.extend((child, level + 1) for child in (item.values() if isinstance(item, dict) else item))
+    return deepest
