@@ -144,7 +144,7 @@ CHANGES: dict[str, tuple[list[str], tuple[str, str, str]]] = {
 }
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", "postgres", "mysql"])
 def sql_url(request: pytest.FixtureRequest) -> str:
     return str(request.getfixturevalue({"sqlite": "sqlite_url", "postgres": "fresh_postgres_url"}[request.param]))
 

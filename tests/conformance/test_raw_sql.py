@@ -28,7 +28,7 @@ class City(Model):
 
 
 MODELS = (City,)
-sql_only = pytest.mark.parametrize("backend_url", ["sqlite", "postgres"], indirect=True)
+sql_only = pytest.mark.parametrize("backend_url", ["sqlite", "postgres", "mysql"], indirect=True)
 postgres_only = pytest.mark.parametrize("backend_url", ["postgres"], indirect=True)
 
 ROME = {"id": 1, "city_name": "Rome", "people": 2800}

@@ -50,7 +50,7 @@ class Entry(Model):
 
 
 MODELS = (Account, Entry)
-sql_only = pytest.mark.parametrize("backend_url", ["sqlite", "postgres"], indirect=True)
+sql_only = pytest.mark.parametrize("backend_url", ["sqlite", "postgres", "mysql"], indirect=True)
 everywhere_with_sql_levels = pytest.mark.parametrize("isolation", ["read committed", "repeatable read", "serializable"])
 
 

@@ -515,7 +515,7 @@ async def _sqlite_rig(url: str) -> AsyncGenerator[Rig]:
             connection.close()
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", "postgres", "mysql"])
 async def rig(request: pytest.FixtureRequest) -> AsyncGenerator[Rig]:
     url = request.getfixturevalue(f"{request.param}_url")
     async with (_postgres_rig if request.param == "postgres" else _sqlite_rig)(url) as rig:

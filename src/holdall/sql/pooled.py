@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from typing import Any, ClassVar, Generic, NoReturn, Protocol, TypeVar
 
 from holdall.capabilities import Capability
-from holdall.errors import CommitUnknownError, ConnectionLost, HoldallError, StatementTimeout, TransactionError
+from holdall.errors import CommitUnknownError, ConnectionLost, DeadlockError, HoldallError, StatementTimeout, TransactionError
 from holdall.pool import Connector, PerLoop, Pool, PoolOptions, Slot, SlotState
 from holdall.query.operations import Operation, Raw
 from holdall.record.metadata import ModelInfo
@@ -20,6 +21,8 @@ from holdall.store import BeginOptions
 C = TypeVar("C")
 C_contra = TypeVar("C_contra", contravariant=True)
 S = TypeVar("S", bound=PoolSettings)
+_DEADLOCKS = 6
+_DEADLOCK_PAUSE = 0.002
 Run = Callable[[Compiler, Any, Any], Awaitable[Any]]
 
 
@@ -125,14 +128,20 @@ class PooledStore(Generic[S, C]):
     async def execute(self, operation: Operation) -> Any:
         """Carry out one operation by itself: one statement, one round trip."""
         run = self.runs[type(operation)]
-        try:
-            return await self.alone(lambda connection: run(self.compiler, connection, operation), operation)
-        except ConnectionLost as error:
-            sent = error.__cause__ is None or not self.wire.never_sent(error.__cause__)
-            if sent and type(operation) not in self.reads:
-                raise
-        # The connection was stale; what reads, or was never carried out, can be asked again.
-        return await self.alone(lambda connection: run(self.compiler, connection, operation), operation)
+        for attempt in range(_DEADLOCKS):
+            try:
+                return await self.alone(lambda connection: run(self.compiler, connection, operation), operation)
+            except ConnectionLost as error:
+                # The connection was stale; what reads, or was never carried out, can be asked again.
+                sent = error.__cause__ is None or not self.wire.never_sent(error.__cause__)
+                if attempt or (sent and type(operation) not in self.reads):
+                    raise
+            except DeadlockError:
+                # The server has undone all that there was: this one statement.
+                if attempt == _DEADLOCKS - 1 or isinstance(operation, Raw):
+                    raise
+                await asyncio.sleep(random.uniform(0, _DEADLOCK_PAUSE * 2**attempt))
+        raise AssertionError  # the last attempt returns or raises
 
     async def alone(self, run: Callable[[C], Awaitable[Any]], operation: Operation | None = None) -> Any:
         """Run something on a connection of its own."""

@@ -141,10 +141,9 @@ class _Documents:
         return self._ordered(parameters, place.value, _SIGNS[operator], value)
 
     def _ordered(self, parameters: Parameters, value: str, sign: str, bound: Any) -> str:
-        plain = f"JSON_UNQUOTE({value})"
+        plain = f"JSON_UNQUOTE({value}) COLLATE {self._flavour.collation}"
         if isinstance(bound, str):
-            text = f"{plain} COLLATE {self._flavour.collation} {sign} {parameters.bind(bound)}"
-            return f"JSON_TYPE({value}) = 'STRING' AND {text}"
+            return f"JSON_TYPE({value}) = 'STRING' AND {plain} {sign} {parameters.bind(bound)}"
         if isinstance(bound, bool):
             return f"JSON_TYPE({value}) = 'BOOLEAN' AND ({plain} = 'true') {sign} {parameters.bind(bound)}"
         # Whole numbers compare as such, exactly; all others are doubles, far from any that a bound could be rounded to.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -16,62 +16,62 @@ from holdall.stores.mysql.capabilities import LIMITS
 KEY_BYTES = 3072  # of an index in InnoDB
 _ROW_BYTES = 60_000  # of all columns of bounded length; the server's limit is 65,535, with bytes for lengths and NULLs
 _CHARACTER = 4
-LONGEST = KEY_BYTES // _CHARACTER
 _LONG = frozenset((Kind.STR, Kind.BYTES, Kind.DOCUMENT))
 _WIDTHS = {Kind.UUID: 16, Kind.DATETIME: 8, Kind.TIME: 6, Kind.DECIMAL: 17, Kind.DATE: 3}
 
 
 @lru_cache(maxsize=1024)
 def text_lengths(info: ModelInfo) -> dict[FieldSpec, int]:
-    """Return the fields that are columns of bounded text, with their lengths in characters; all other texts are unbounded.
+    """Return the texts and bytes whose columns are bounded, with their lengths in characters or bytes; all others are unbounded.
 
-    A text in the key must be bounded: where the model states no length, the room of a key is divided among its texts.
+    What is part of the key must be bounded: where the model states no length, the room of a key is divided among its texts.
     """
     found: dict[FieldSpec, int] = {}
     texts = [spec for spec in info.key if _is_text(spec)]
     if texts:
-        room = KEY_BYTES - sum(_WIDTHS.get(spec.type.kind, 8) for spec in info.key if not _is_text(spec))
-        share = room // _CHARACTER // len(texts)
-        found.update({spec: min(_declared(spec) or share, share) for spec in texts})
-    left = _ROW_BYTES - _CHARACTER * sum(found.values())
-    for spec in sorted(
-        (spec for spec in info.fields if _is_text(spec) and spec not in found), key=lambda spec: not _is_indexed(info, spec)
-    ):
-        declared = _reference_length(info, spec) or _declared(spec)
-        if declared is not None and declared <= LONGEST and _CHARACTER * declared <= left:
-            found[spec] = declared
-            left -= _CHARACTER * declared
+        share = (KEY_BYTES - sum(_width(spec) for spec in info.key if not _is_text(spec))) // len(texts)
+        found.update({spec: min(_declared(spec) or share, share // _unit(spec)) for spec in texts})
+    left = _ROW_BYTES - sum(size * _unit(spec) for spec, size in found.items())
+    for spec in sorted((spec for spec in info.fields if _is_text(spec) and spec not in found), key=lambda spec: not _is_indexed(info, spec)):
+        size = _reference_length(info, spec, found) or _declared(spec)
+        if size is not None and size * _unit(spec) <= min(KEY_BYTES, left):
+            found[spec] = size
+            left -= size * _unit(spec)
     return found
+
+
+def _unit(spec: FieldSpec) -> int:
+    """Return how many bytes one of the column's length takes."""
+    return 1 if spec.type.kind is Kind.BYTES else _CHARACTER
+
+
+def _width(spec: FieldSpec) -> int:
+    return _WIDTHS.get(spec.type.kind, 8)
 
 
 def index_prefixes(info: ModelInfo, fields: Sequence[FieldSpec]) -> dict[FieldSpec, int]:
     """Return, of the fields of an index, those of which it can hold a beginning only, with its length."""
     lengths = text_lengths(info)
     long = [spec for spec in fields if spec.type.kind in _LONG and spec not in lengths]
-    room = KEY_BYTES - sum(
-        _CHARACTER * lengths[spec] if spec in lengths else _WIDTHS.get(spec.type.kind, 8) for spec in fields if spec not in long
-    )
-    if room < 0:
-        # Texts of bounded length that are too long together: each gets its share.
-        long = [spec for spec in fields if spec in lengths]
-        room = KEY_BYTES - sum(_WIDTHS.get(spec.type.kind, 8) for spec in fields if spec not in long)
-    if not long:
-        return {}
-    share = max(room // _CHARACTER // len(long), 1)
-    found = {spec: share if spec.type.kind is Kind.STR or spec.document is not None else share * _CHARACTER for spec in long}
-    return {spec: size for spec, size in found.items() if lengths.get(spec, size + 1) > size}
+    bounded = sum(lengths[spec] * _unit(spec) if spec in lengths else _width(spec) for spec in fields if spec not in long)
+    if bounded > KEY_BYTES:  # texts of bounded length that are too long together: each gets its share
+        long = [spec for spec in fields if spec.type.kind in _LONG]
+        bounded = sum(_width(spec) for spec in fields if spec not in long)
+    shares = {spec: max((KEY_BYTES - bounded) // len(long) // _unit(spec), 1) for spec in long}
+    return {spec: share for spec, share in shares.items() if lengths.get(spec, share + 1) > share}
 
 
-def _reference_length(info: ModelInfo, spec: FieldSpec) -> int | None:
+def _reference_length(info: ModelInfo, spec: FieldSpec, own: Mapping[FieldSpec, int]) -> int | None:
     """Return the length of the key that a field refers to: the server wants both columns alike."""
-    if spec.reference is None:
+    if spec.reference is None or not spec.reference.enforce:
         return None
     target = next(target for other, target in info.references if other is spec)
-    return text_lengths(target).get(target.key[0])
+    lengths = own if target is info else text_lengths(target)
+    return lengths.get(target.key[0])
 
 
 def _is_text(spec: FieldSpec) -> bool:
-    return spec.type.kind is Kind.STR
+    return spec.type.kind in (Kind.STR, Kind.BYTES)
 
 
 def _is_indexed(info: ModelInfo, spec: FieldSpec) -> bool:
@@ -83,7 +83,7 @@ def _declared(spec: FieldSpec) -> int | None:
     """Return the longest text that the field allows, in characters."""
     choices = [member.value for member in spec.type.enum] if spec.type.enum is not None else [*spec.type.choices]
     if choices:
-        return max((len(choice) for choice in choices if isinstance(choice, str)), default=1) or 1
+        return max((len(choice) for choice in choices if isinstance(choice, str | bytes)), default=1) or 1
     lengths = [bound.value for bound in spec.bounds if bound.operator == "max_length"]
     return max(min(lengths), 1) if lengths else None
 
@@ -118,9 +118,9 @@ def check_fields(info: ModelInfo, fields: tuple[FieldSpec, ...], values: tuple[A
 
 def check_value(info: ModelInfo, spec: FieldSpec, value: Any, size: int) -> None:
     """Raise ``LimitExceeded`` for a text of a key that is too long."""
-    if isinstance(value, str) and len(value) > size:
+    if value is not None and len(value) > size:
         raise LimitExceeded(
-            f"characters of {info.label}.{spec.name}, a key on mysql; state max_length on the field, and keep long texts out of keys",
+            f"{'bytes' if isinstance(value, bytes) else 'characters'} of {info.label}.{spec.name}, a key on mysql; state max_length on the field, and keep long texts out of keys",
             limit=size,
             value=len(value),
         )

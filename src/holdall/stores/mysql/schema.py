@@ -21,7 +21,6 @@ _TYPES: Mapping[Kind, Callable[[], sa.types.TypeEngine[Any]]] = {
     Kind.BOOL: lambda: mysql.TINYINT(1),
     Kind.INT: mysql.BIGINT,
     Kind.FLOAT: mysql.DOUBLE,
-    Kind.BYTES: mysql.LONGBLOB,
     Kind.UUID: lambda: sa.BINARY(16),
     Kind.DATE: sa.Date,
     Kind.DATETIME: lambda: mysql.DATETIME(fsp=6),
@@ -53,6 +52,8 @@ def schema_of(flavour: Flavour) -> SchemaDialect:
         if make is not None:
             return make()
         size = text_lengths(info).get(spec)
+        if spec.type.kind is Kind.BYTES:
+            return mysql.LONGBLOB() if size is None else mysql.VARBINARY(size)
         return mysql.LONGTEXT(collation=flavour.collation) if size is None else mysql.VARCHAR(size, collation=flavour.collation)
 
     return SchemaDialect(
