@@ -87,7 +87,7 @@ class Reserved(Model):
     quoted: str = Field(default="", name='a "quoted" name')
     spaced: int = Field(default=0, name="with  spaces", index=True)
     upper: int = Field(default=0, name="UPPER")
-    size: str = Field(default="", name="Größe 😀")
+    size: str = Field(default="", name="Größe ☃")
     percent: int = Field(default=0, name="100%s :x $1 ?")
     ticks: int = Field(default=0, name="it's `ticked` \\ [x]")
     user: int = 0

@@ -31,10 +31,10 @@ _log = logging.getLogger(__name__)
 
 # STRICT_ALL_TABLES: what does not fit is refused, and not cut. SIMULTANEOUS_ASSIGNMENT (MariaDB): "set a = b, b = a" exchanges the two.
 # NO_AUTO_VALUE_ON_ZERO: a key of 0 is stored as such.
-# ANSI_QUOTES and NO_BACKSLASH_ESCAPES: names and texts are quoted as in the standard, in raw SQL, too.
+# ANSI_QUOTES, PIPES_AS_CONCAT and NO_BACKSLASH_ESCAPES: raw SQL is written as in the standard, and on other stores.
 _SQL_MODE = (
     "STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO,"
-    "NO_ZERO_DATE,NO_ZERO_IN_DATE,NO_AUTO_VALUE_ON_ZERO,ANSI_QUOTES,NO_BACKSLASH_ESCAPES"
+    "NO_ZERO_DATE,NO_ZERO_IN_DATE,NO_AUTO_VALUE_ON_ZERO,ANSI_QUOTES,PIPES_AS_CONCAT,NO_BACKSLASH_ESCAPES"
 )
 _SQL_MODES = {"MariaDB": f"{_SQL_MODE},SIMULTANEOUS_ASSIGNMENT", "MySQL": _SQL_MODE}
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.001, 0.5

@@ -29,6 +29,7 @@ CHANGED_SINCE_SNAPSHOT, DEADLOCK, DUPLICATE, FOREIGN_ROW = 1020, 1213, 1062, 104
 NO_SUCH_THREAD = 1094
 INTERRUPTED = 1317
 NO_TABLE = 1146
+REFERRED_TO = 1451
 GONE = 2006
 
 
@@ -167,6 +168,11 @@ _NOT_INITIALIZED = _as(BackendError, "backend.initialize(…) creates what is mi
 _NO_CONNECTION_LEFT = _as(ConnectionLost, "the server has no connection left: lower pool_max_size or raise max_connections")
 _NO_SAVEPOINT = _as(TransactionError, "the transaction had ended before; on MySQL every statement that defines tables commits")
 
+
+def _missing(number: int, text: str, context: ErrorContext) -> HoldallError:
+    return (_NO_SAVEPOINT if text.startswith("SAVEPOINT") else _backend_error)(number, text, context)
+
+
 _LOST: Mapping[int, _Maker] = {
     1053: _lost,  # shutdown
     1077: _lost,
@@ -204,11 +210,11 @@ _BY_NUMBER: Mapping[int, _Maker] = {
     1264: _invalid,  # out of range
     1265: _invalid,
     1292: _invalid,
-    1305: _NO_SAVEPOINT,
+    1305: _missing,  # a function, or a savepoint
     1364: _not_null,
     1366: _invalid,
     1406: _invalid,  # too long
-    1451: _foreign_key,
+    REFERRED_TO: _foreign_key,
     1452: _foreign_key,
     1586: _duplicate,
     1614: _as(DeadlockError),

@@ -15,7 +15,7 @@ from holdall.sql.parameters import bound, positional
 from holdall.sql.referred import referred_first
 from holdall.stores.mysql.compiler import MysqlCompiler
 from holdall.stores.mysql.connection import commit
-from holdall.stores.mysql.errors import DUPLICATE, FOREIGN_ROW, duplicate_key, number_of
+from holdall.stores.mysql.errors import DUPLICATE, FOREIGN_ROW, REFERRED_TO, duplicate_key, number_of
 from holdall.stores.mysql.literals import MARK, render
 from holdall.stores.mysql.values import columns_of
 from holdall.stores.mysql.wire import Connection
@@ -186,6 +186,35 @@ async def _affected(compiler: Compiler, connection: Connection, operation: Any) 
     return await connection.execute(render(compiler.compile(operation)))
 
 
+async def _delete(compiler: Compiler, connection: Connection, operation: op.DeleteMany | op.DeleteWhere) -> int:
+    statement = render(compiler.compile(operation))
+    try:
+        return await connection.execute(statement)
+    except Exception as error:
+        if number_of(error) != REFERRED_TO or all(target is not operation.info for _, target in operation.info.references):
+            raise
+    return await _delete_from_the_leaves(compiler, connection, operation.info, statement)
+
+
+async def _delete_from_the_leaves(compiler: Compiler, connection: Connection, info: ModelInfo, statement: str) -> int:
+    """Delete rows that refer to one another: the server looks at each row at once, and not at the end of the statement.
+
+    IGNORE leaves the rows that others refer to, in the next round fewer; keys made later refer to earlier ones most of the time.
+    """
+    alone = not connection.in_transaction
+    if alone:
+        await connection.execute("start transaction")
+    order = ", ".join(f"{column} DESC" for column in compiler.texts(info).key)
+    leaves = f"DELETE IGNORE{statement.removeprefix('DELETE')} ORDER BY {order}"
+    removed = 0
+    while count := await connection.execute(leaves):
+        removed += count
+    removed += await connection.execute(statement)  # what is still referred to raises
+    if alone:
+        await commit(connection)
+    return removed
+
+
 async def _one_affected(compiler: Compiler, connection: Connection, operation: Any) -> bool:
     return await _affected(compiler, connection, operation) == 1
 
@@ -229,7 +258,7 @@ RUN: Mapping[type[Any], Callable[[Compiler, Connection, Any], Awaitable[Any]]] =
     op.Update: _one_affected,
     op.UpdateWhere: _affected,
     op.Delete: _one_affected,
-    op.DeleteMany: _affected,
-    op.DeleteWhere: _affected,
+    op.DeleteMany: _delete,
+    op.DeleteWhere: _delete,
     op.Raw: _raw,
 }

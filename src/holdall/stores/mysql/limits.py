@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from holdall.errors import LimitExceeded
+from holdall.errors import ConfigurationError, LimitExceeded
 from holdall.record.metadata import FieldSpec, ModelInfo
 from holdall.record.types import Kind
 from holdall.stores.mysql.capabilities import LIMITS
@@ -16,6 +16,8 @@ from holdall.stores.mysql.capabilities import LIMITS
 KEY_BYTES = 3072  # of an index in InnoDB
 _ROW_BYTES = 60_000  # of all columns of bounded length; the server's limit is 65,535, with bytes for lengths and NULLs
 _CHARACTER = 4
+_SPARE = 64
+_LAST_OF_NAMES = 0xFFFF
 _LONG = frozenset((Kind.STR, Kind.BYTES, Kind.DOCUMENT))
 _WIDTHS = {Kind.UUID: 16, Kind.DATETIME: 8, Kind.TIME: 6, Kind.DECIMAL: 17, Kind.DATE: 3}
 
@@ -32,7 +34,9 @@ def text_lengths(info: ModelInfo) -> dict[FieldSpec, int]:
         share = (KEY_BYTES - sum(_width(spec) for spec in info.key if not _is_text(spec))) // len(texts)
         found.update({spec: min(_declared(spec) or share, share // _unit(spec)) for spec in texts})
     left = _ROW_BYTES - sum(size * _unit(spec) for spec, size in found.items())
-    for spec in sorted((spec for spec in info.fields if _is_text(spec) and spec not in found), key=lambda spec: not _is_indexed(info, spec)):
+    for spec in sorted(
+        (spec for spec in info.fields if _is_text(spec) and spec not in found), key=lambda spec: not _is_indexed(info, spec)
+    ):
         size = _reference_length(info, spec, found) or _declared(spec)
         if size is not None and size * _unit(spec) <= min(KEY_BYTES, left):
             found[spec] = size
@@ -83,7 +87,8 @@ def _declared(spec: FieldSpec) -> int | None:
     """Return the longest text that the field allows, in characters."""
     choices = [member.value for member in spec.type.enum] if spec.type.enum is not None else [*spec.type.choices]
     if choices:
-        return max((len(choice) for choice in choices if isinstance(choice, str | bytes)), default=1) or 1
+        # Room for the choices of later versions of the model: initialize alters no column.
+        return max((len(choice) for choice in choices if isinstance(choice, str | bytes)), default=0) + _SPARE
     lengths = [bound.value for bound in spec.bounds if bound.operator == "max_length"]
     return max(min(lengths), 1) if lengths else None
 
@@ -144,3 +149,13 @@ def _depth(value: Any) -> int:
             deepest = max(deepest, level)
             waiting.extend((child, level + 1) for child in (item.values() if isinstance(item, dict) else item))
     return deepest
+
+
+def check_names(info: ModelInfo) -> None:
+    """Raise ``ConfigurationError`` for a name that the server's dictionary cannot hold."""
+    for what, name in ((info.label, info.name), *((f"{info.label}.{spec.name}", spec.stored_name) for spec in info.fields)):
+        if any(ord(character) > _LAST_OF_NAMES for character in name) or name.endswith(" "):
+            raise ConfigurationError(
+                f"the stored name {name!r} of {what} is none for mysql, whose names have no characters above U+FFFF and end in no space; "
+                "state another by Field(name=…) or Meta.name"
+            )

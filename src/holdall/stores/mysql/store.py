@@ -11,7 +11,7 @@ import anyio.to_thread
 from holdall.capabilities import WRITING
 from holdall.errors import StatementTimeout
 from holdall.pool import Slot
-from holdall.query.operations import Insert, InsertAbsent, Operation, Select, Update, Upsert
+from holdall.query.operations import Insert, InsertAbsent, Operation, Raw, Select, Update, Upsert
 from holdall.record.metadata import ModelInfo
 from holdall.sql.pooled import PooledStore, PooledTransaction
 from holdall.store import BeginOptions, Difference, not_initialised
@@ -21,6 +21,7 @@ from holdall.stores.mysql.compiler import MysqlCompiler
 from holdall.stores.mysql.connection import MysqlConnector, MysqlWire
 from holdall.stores.mysql.errors import NO_TABLE, ErrorContext, number_of, translate
 from holdall.stores.mysql.flavours import DEFAULT, Flavour
+from holdall.stores.mysql.limits import check_names
 from holdall.stores.mysql.literals import MARKS, render
 from holdall.stores.mysql.settings import MysqlSettings
 from holdall.stores.mysql.streams import OwnStream, SessionStream, read_off
@@ -30,6 +31,9 @@ from holdall.stores.mysql.wire import Connection, Cursor, Driver
 _SCHEMA_LOCK = "left(concat('holdall ', database()), 64)"
 _SCHEMA_LOCK_SECONDS = 60
 _EXISTS_ALREADY = frozenset((1050, 1061, 1826))  # the table, the index, the foreign key
+
+
+_DIRTY = Raw("execute", "", {})  # what is done as raw SQL is has its session reset
 
 
 class MysqlStore(PooledStore[MysqlSettings, Connection]):
@@ -83,6 +87,8 @@ class MysqlStore(PooledStore[MysqlSettings, Connection]):
 
     async def prepare(self, models: Sequence[ModelInfo]) -> None:
         """Create what is missing, one initialize at a time."""
+        for info in models:
+            check_names(info)
         await self.ping()  # which server it is decides on the collation
         known, statements = await anyio.to_thread.run_sync(_creation, models, self.connector.flavour)
         for info in known:
@@ -97,7 +103,7 @@ class MysqlStore(PooledStore[MysqlSettings, Connection]):
         """Compare the tables with those that ``prepare`` would make, on a connection of its own."""
         await self.ping()
         differences = await anyio.to_thread.run_sync(_drift)
-        found: list[Difference] = await self.alone(lambda connection: differences(models, connection, self.connector.flavour))
+        found: list[Difference] = await self.alone(lambda connection: differences(models, connection, self.connector.flavour), _DIRTY)
         return found
 
     async def _define(self, statements: Sequence[str]) -> None:

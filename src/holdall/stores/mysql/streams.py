@@ -6,7 +6,8 @@ import pickle
 import tempfile
 from typing import IO, TYPE_CHECKING, Any
 
-from holdall.pool import Pool, Slot
+from holdall.errors import ConnectionLost
+from holdall.pool import Pool, Slot, SlotState
 from holdall.query.operations import Select
 from holdall.sql.compiler import Statement
 from holdall.stores.mysql.errors import INTERRUPTED, number_of
@@ -73,8 +74,10 @@ class OwnStream:
 
     async def fetch(self) -> list[Any]:
         """Return the next batch of objects."""
-        if self._cursor is None:
+        if self._cursor is None or self._slot is None:
             return []
+        if self._slot.state is SlotState.GONE:
+            raise ConnectionLost("the stream's connection is gone: the backend was closed")
         try:
             rows = await self._cursor.fetch(self._batch)
         except BaseException as error:  # noqa: BLE001 - raised by fail()
