@@ -1,0 +1,11 @@
+"""The engines that the evidence is taken from, one module of facts each; a further engine is one import and one line here."""
+
+from __future__ import annotations
+
+from tests.stress.engines import postgres, sqlite
+from tests.stress.engines.facts import APPLICATION, Facts, Witness
+
+ENGINES: dict[str, Facts] = {facts.name: facts for facts in (sqlite.FACTS, postgres.FACTS)}
+SERVERS = [name for name, facts in ENGINES.items() if facts.message_ends is not None]
+
+__all__ = ("APPLICATION", "ENGINES", "SERVERS", "Facts", "Witness")
