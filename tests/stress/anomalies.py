@@ -133,7 +133,7 @@ async def predicate_many_preceders(stage: Stage, one: Player, two: Player) -> bo
     after = await one(read_all(value__gte=30))
     await one(commit)
     await stage.finish()
-    return before.result() != after.result()
+    return bool(before.result() != after.result())
 
 
 async def predicate_many_preceders_of_a_write(stage: Stage, one: Player, two: Player) -> bool:

@@ -68,7 +68,7 @@ class Facts:
         options: with which the backend is opened, so that the witness knows its connections.
         isolation: which anomalies occur at which level, and how the others are prevented.
         message_ends: where the messages end in the bytes of a server's reply; None where there is no server, and nothing to cut or kill.
-        deadlocks: whether two writers that lock two rows in two orders come to a deadlock; they cannot where there is one writer at a time.
+        one_writer: whoever writes keeps every other writer waiting, whatever the rows, so that there are no deadlocks.
     """
 
     name: str
@@ -77,4 +77,4 @@ class Facts:
     isolation: Table
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     message_ends: Callable[[bytes], list[int]] | None = None
-    deadlocks: bool = True
+    one_writer: bool = False

@@ -87,4 +87,4 @@ ISOLATION: Table = {
     "G2, read-only": (YES, ERROR, WAITS),
 }
 
-FACTS = Facts(name="sqlite", label="SQLite", witness=open_witness, isolation=ISOLATION, deadlocks=False)
+FACTS = Facts(name="sqlite", label="SQLite", witness=open_witness, isolation=ISOLATION, one_writer=True)
