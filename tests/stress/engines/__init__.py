@@ -7,5 +7,6 @@ from tests.stress.engines.facts import APPLICATION, Facts, Witness
 
 ENGINES: dict[str, Facts] = {facts.name: facts for facts in (sqlite.FACTS, postgres.FACTS)}
 SERVERS = [name for name, facts in ENGINES.items() if facts.message_ends is not None]
+MANY_WRITERS = [name for name, facts in ENGINES.items() if not facts.one_writer]
 
-__all__ = ("APPLICATION", "ENGINES", "SERVERS", "Facts", "Witness")
+__all__ = ("APPLICATION", "ENGINES", "MANY_WRITERS", "SERVERS", "Facts", "Witness")
