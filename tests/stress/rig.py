@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import anyio.lowlevel
+
 import holdall
-from holdall import Backend
+from holdall import Backend, Model
+from holdall.record.metadata import model_info
 from tests.stress.engines import Facts, Witness
 from tests.stress.operations import MODELS, Account
 from tests.stress.ways import WAYS, Way
@@ -65,7 +68,7 @@ class Rig:
         assert found == literals
         await self._every_connection()  # raw SQL leaves a reset behind
         assert await self.witness.sessions() in (self.pool.stats().size, None)
-        await self.witness.check_quiet([Account.__name__.lower(), "entry"])
+        await self.witness.check_quiet([table_of(model) for model in MODELS])
 
     async def sweep(self, make: Callable[[], Awaitable[object]], after: Callable[[], Awaitable[None]] | None = None) -> int:
         """Cancel at every suspension in every way; return how many there are."""
@@ -96,6 +99,23 @@ class Rig:
         slots = [await self.pool.acquire(5) for _ in range(POOL_SIZE)]
         for slot in slots:
             self.pool.give(slot)
+
+
+async def check_nothing_leaked(backend: Backend, witness: Witness, models: Sequence[type[Model]]) -> None:
+    """Wait until the pool and the server have noticed every end, then look for locks, transactions and replies that are left."""
+    pool = pool_of(backend)
+    async with asyncio.timeout(10):
+        while pool.stats().recovering or await witness.sessions() not in (pool.stats().size, None):
+            await anyio.lowlevel.checkpoint()
+    assert (pool.stats().waiting, pool.stats().in_use) == (0, 0)
+    await witness.check_quiet([table_of(model) for model in models])
+    found = await asyncio.gather(*(backend.engine.fetch_value(f"select {number} as n") for number in range(10)))
+    assert found == list(range(10))
+
+
+def table_of(model: type[Model]) -> str:
+    """Return the table's name."""
+    return model_info(model).name
 
 
 @asynccontextmanager

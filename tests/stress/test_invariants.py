@@ -7,7 +7,6 @@ import os
 import random
 from collections.abc import Awaitable, Callable
 
-import anyio.lowlevel
 import pytest
 
 import holdall
@@ -29,7 +28,7 @@ from holdall import (
 from tests.stress.bank import PROTECTIONS, Bank, Protection, Purse, Receipt
 from tests.stress.conftest import Opener
 from tests.stress.engines import MANY_WRITERS, SERVERS, Facts, Witness
-from tests.stress.rig import pool_of
+from tests.stress.rig import check_nothing_leaked
 
 SCALE = int(os.environ.get("HOLDALL_STRESS_ROUNDS", "1"))
 TASKS = 50
@@ -66,20 +65,7 @@ async def test_transfers_under_cancels_kills_and_deadlocks(
         assert await bank.audit() >= len(bank.outcomes.acknowledged) > TASKS
         assert bank.errors["CancelledError"] > 0
         assert bank.errors["DeadlockError, run again"] > 0 or protection != "disorder" or facts.one_writer
-        await check_nothing_leaked(backend, witness)
-
-
-async def check_nothing_leaked(backend: Backend, witness: Witness) -> None:
-    pool = pool_of(backend)
-    async with asyncio.timeout(10):
-        while pool.stats().recovering or pool.stats().in_use:
-            await anyio.lowlevel.checkpoint()
-        while await witness.sessions() not in (pool.stats().size, None):  # the server takes a moment to notice an end
-            await anyio.lowlevel.checkpoint()
-    assert (pool.stats().waiting, pool.stats().in_use) == (0, 0)
-    await witness.check_quiet(["bank_purse", "bank_receipt"])
-    found = await asyncio.gather(*(backend.engine.fetch_value(f"select {number} as n") for number in range(10)))
-    assert found == list(range(10))
+        await check_nothing_leaked(backend, witness, [Purse, Receipt])
 
 
 # -- lost updates ------------------------------------------------------------------------------------------------------------------------
