@@ -107,10 +107,12 @@ class Work:
             self.check_open()
             if self._failed is not None:
                 raise _failure(self._failed)
+            was_open = self._transaction.is_open
             try:
                 return await method(*args)
             except BaseException as exc:
-                self._fail(exc)
+                # A lost connection, or a deadlock on some servers: its savepoints are gone, and the next statement would begin anew.
+                self._fail(exc, lost=was_open and not self._transaction.is_open)
                 raise
         finally:
             self._turn.give()

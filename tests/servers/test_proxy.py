@@ -100,6 +100,20 @@ async def test_a_cut_after_some_bytes_is_exact(proxy: Proxy, count: int) -> None
         assert await reader.read() == b"abc\nabc\n"[:count]
 
 
+@pytest.mark.parametrize("count", [0, 2, 3])
+async def test_a_request_that_is_cut_does_not_arrive(proxy: Proxy, count: int) -> None:
+    async with client_of(proxy) as client:
+        await ask(client, b"before\n")
+        proxy.reset_counts()
+        proxy.cut_after_request_bytes(count)
+        client[1].write(b"abc\n")
+
+        assert await client[0].read() == b""
+    assert proxy.bytes_sent == count
+    async with client_of(proxy) as client:
+        assert await ask(client, b"after\n") == [b"after\n", b"after\n"]
+
+
 async def test_a_cut_far_into_a_long_reply_is_exact(proxy: Proxy) -> None:
     async with client_of(proxy) as (reader, writer):
         proxy.cut_after_reply_bytes(70_001)

@@ -40,7 +40,8 @@ class Proxy:
         self._replies_flow = asyncio.Event()
         self._replies_flow.set()
         self._request_came = asyncio.Event()
-        self._reply_budget: int | None = None
+        self._reply_budget = _Budget()
+        self._request_budget = _Budget()
         self.reset_counts()
 
     def reset_counts(self) -> None:
@@ -68,7 +69,11 @@ class Proxy:
 
     def cut_after_reply_bytes(self, count: int) -> None:
         """Let exactly ``count`` more bytes of replies pass, then drop the connection that would get the next one."""
-        self._reply_budget = count
+        self._reply_budget.left = count
+
+    def cut_after_request_bytes(self, count: int) -> None:
+        """Let exactly ``count`` more bytes of requests pass, then drop the connection that sends the next one."""
+        self._request_budget.left = count
 
     def hold_replies(self) -> None:
         """Keep what servers say until ``release_replies``; requests still pass."""
@@ -136,9 +141,12 @@ class Proxy:
                 if not link.client_spoke_last:
                     link.client_spoke_last = True
                     self.round_trips += 1
-                self.bytes_sent += len(data)
-                await link.send(link.server, data)
+                allowed = self._request_budget.spend(data)
+                self.bytes_sent += len(allowed)
+                await link.send(link.server, allowed)
                 self._request_came.set()
+                if len(allowed) < len(data):
+                    link.abort()
         link.finish(link.server)
 
     async def _pass_replies(self, link: _Link, reader: asyncio.StreamReader) -> None:
@@ -148,18 +156,26 @@ class Proxy:
                 await self._replies_flow.wait()
                 if self.delay:
                     await asyncio.sleep(self.delay)
-                allowed = self._spend_budget(data)
+                allowed = self._reply_budget.spend(data)
                 self.bytes_received += len(allowed)
                 await link.send(link.client, allowed)
                 if len(allowed) < len(data):
                     link.abort()
         link.finish(link.client)
 
-    def _spend_budget(self, data: bytes) -> bytes:
-        if self._reply_budget is None:
+
+class _Budget:
+    """How many bytes may still pass in one direction before a cut; None for all."""
+
+    def __init__(self) -> None:
+        self.left: int | None = None
+
+    def spend(self, data: bytes) -> bytes:
+        """Return what may pass; after the first byte that may not, all may again."""
+        if self.left is None:
             return data
-        allowed = data[: self._reply_budget]
-        self._reply_budget = None if len(allowed) < len(data) else self._reply_budget - len(data)
+        allowed = data[: self.left]
+        self.left = None if len(allowed) < len(data) else self.left - len(data)
         return allowed
 
 

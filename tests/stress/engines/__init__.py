@@ -1,0 +1,12 @@
+"""The engines that the evidence is taken from, one module of facts each; a further engine is one import and one line here."""
+
+from __future__ import annotations
+
+from tests.stress.engines import postgres, sqlite
+from tests.stress.engines.facts import APPLICATION, Facts, Witness
+
+ENGINES: dict[str, Facts] = {facts.name: facts for facts in (sqlite.FACTS, postgres.FACTS)}
+SERVERS = [name for name, facts in ENGINES.items() if facts.message_ends is not None]
+MANY_WRITERS = [name for name, facts in ENGINES.items() if not facts.one_writer]
+
+__all__ = ("APPLICATION", "ENGINES", "MANY_WRITERS", "SERVERS", "Facts", "Witness")
