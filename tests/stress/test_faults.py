@@ -120,7 +120,7 @@ async def test_a_transaction_cut_at_every_message_is_there_once_or_not_at_all(
     ends = await message_ends(backend, tap, facts, direction, lambda: transaction(backend))
     before = await books(witness)
     seen: set[type[BaseException] | None] = set()
-    for end in ends[:-1]:
+    for end in (*ends[:-1], ends[-1] - 1):  # the last one without its last byte: some servers answer a commit in one message
         await on_a_new_connection(backend, tap)
         tap.heard(direction).left = end
         outcome: type[BaseException] | None = None  # also where the begin is cut: on another connection it may begin again

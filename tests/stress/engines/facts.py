@@ -68,6 +68,7 @@ class Facts:
         options: with which the backend is opened, so that the witness knows its connections.
         isolation: which anomalies occur at which level, and how the others are prevented.
         message_ends: where the messages end in the bytes of a server's reply; None where there is no server, and nothing to cut or kill.
+        slow: a query that takes much longer than any test.
         one_writer: whoever writes keeps every other writer waiting, whatever the rows, so that there are no deadlocks.
     """
 
@@ -77,4 +78,5 @@ class Facts:
     isolation: Table
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     message_ends: Callable[[bytes], list[int]] | None = None
+    slow: str = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 100000000) select count(*) from n"
     one_writer: bool = False
