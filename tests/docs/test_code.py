@@ -70,6 +70,12 @@ def postgres_url(fresh_postgres_url: str) -> str:
 
 
 @pytest.fixture
+def mysql_url(fresh_mysql_url: str) -> str:
+    """The same."""
+    return fresh_mysql_url
+
+
+@pytest.fixture
 def namespace(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The namespace of a module, which pydantic finds by its name."""
     module = ModuleType("page")

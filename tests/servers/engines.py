@@ -8,9 +8,9 @@ from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
-from tests.servers.mariadb import MariadbServer
+from tests.servers.mariadb import MariadbServer, connect
 from tests.servers.pgbouncer import PgbouncerServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.process import ServerFailed, ServerMissing
@@ -138,19 +138,8 @@ def execute_mysql(url: str, *statements: str) -> None:
 
 
 async def _run_mysql(url: str, *statements: str) -> Any:
-    import aiomysql  # noqa: PLC0415 - a run without MySQL needs no driver
-
-    parts = urlsplit(url)
     found: Any = None
-    connection = await aiomysql.connect(
-        host=parts.hostname,
-        port=parts.port or 3306,
-        user=unquote(parts.username or "root"),
-        password=unquote(parts.password or ""),
-        db=parts.path.strip("/") or None,
-        autocommit=True,
-        sql_mode="'ANSI_QUOTES'",
-    )
+    connection = await connect(url, sql_mode="'ANSI_QUOTES'")
     try:
         cursor = await connection.cursor()
         for statement in statements:

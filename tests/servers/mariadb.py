@@ -5,8 +5,10 @@ import socket
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
+from urllib.parse import unquote, urlsplit
 
 from tests.servers.process import Child, Folder, find_program, free_port, run_program
 
@@ -101,6 +103,15 @@ class MariadbServer:
     @staticmethod
     def _program(name: str) -> str:
         return find_program(name, *BINARIES, package="mariadb-server")
+
+
+async def connect(url: str, **options: Any) -> Any:
+    """Connect to the database of a URL without our library; autocommit is on."""
+    aiomysql: Any = import_module("aiomysql")  # a run without MySQL needs no driver; it has no types
+    parts = urlsplit(url)
+    place = {"host": parts.hostname, "port": parts.port or 3306, "db": parts.path.strip("/") or None}
+    user = {"user": unquote(parts.username or "root"), "password": unquote(parts.password or "")}
+    return await aiomysql.connect(**place, **user, autocommit=True, **options)
 
 
 def _version(program: str) -> str:

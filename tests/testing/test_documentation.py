@@ -20,6 +20,12 @@ def postgres_url(fresh_postgres_url: str) -> str:
     return fresh_postgres_url
 
 
+@pytest.fixture
+def mysql_url(fresh_mysql_url: str) -> str:
+    """The same."""
+    return fresh_mysql_url
+
+
 def test_every_block_of_code_is_a_file_of_the_project() -> None:
     assert len(BLOCKS) == len(re.findall(r"^```(?:python|toml)", PAGE, re.MULTILINE))
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import urlsplit
 
 from holdall import Backend
+from tests.servers.mariadb import connect
 from tests.stress.engines.facts import ERROR, NO, WAITS, WAITS_DEADLOCK, WAITS_ERROR, YES, Facts, Table, Witness
 
 _OURS = "db = database() and id <> connection_id()"
@@ -82,12 +82,7 @@ class MysqlWitness:
 @asynccontextmanager
 async def open_witness(url: str) -> AsyncGenerator[Witness]:
     """Connect."""
-    import aiomysql  # noqa: PLC0415 - a run without MySQL needs no driver
-
-    parts = urlsplit(url)
-    connection = await aiomysql.connect(
-        host=parts.hostname, port=parts.port, user=parts.username, password=parts.password or "", db=parts.path.strip("/"), autocommit=True
-    )
+    connection = await connect(url)
     try:
         yield MysqlWitness(connection)
     finally:

@@ -5,6 +5,9 @@ what has come from the socket, skips the definitions of columns that are known, 
 reply, so that no byte of the next one is ever in hand.
 """
 
+# pyright: reportUnknownMemberType=false, reportPrivateUsage=false
+# aiomysql has no types, and no public name for where its bytes come from.
+
 from __future__ import annotations
 
 import asyncio
@@ -33,7 +36,8 @@ class _Connection(Base):  # type: ignore[misc]  # aiomysql has no types
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
-        self.client_flag = (self.client_flag | CLIENT.FOUND_ROWS) & ~CLIENT.MULTI_STATEMENTS
+        flags: int = self.client_flag
+        self.client_flag: int = (flags | CLIENT.FOUND_ROWS) & ~CLIENT.MULTI_STATEMENTS
 
 
 class AiomysqlConnection:

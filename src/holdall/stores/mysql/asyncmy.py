@@ -22,7 +22,7 @@ _RESET = 0x1F  # COM_RESET_CONNECTION
 
 
 class AsyncmyConnection:
-    """Implement ``wire.Connection``. Only whole texts are sent: no argument reaches the driver, whose escaping of dicts is open to injection."""
+    """Implement ``wire.Connection``. Only whole texts are sent: the driver's own escaping, of dicts' keys, say, is open to injection."""
 
     errors: tuple[type[Exception], ...] = (asyncmy.errors.MySQLError,)
 
@@ -160,7 +160,7 @@ class _Driver:
 
     async def connect(self, address: Address) -> AsyncmyConnection:
         """Connect."""
-        base: Any = asyncmy.connection.Connection(
+        base: Any = asyncmy.connection.Connection(  # type: ignore[no-untyped-call]
             host=address.host or "127.0.0.1",
             port=address.port or 3306,
             user=address.user,
@@ -169,7 +169,7 @@ class _Driver:
             unix_socket=address.unix_socket,
             ssl=address.ssl,
             charset="utf8mb4",
-            autocommit=None,
+            autocommit=True,
             client_flag=CLIENT.FOUND_ROWS,
             program_name=address.application_name or "",
         )

@@ -98,6 +98,15 @@ class _Documents:
             "has_any": self._has_any,
             "has_all": self._has_all,
         }
+        self._tests: Mapping[str, Callable[[Parameters, _Place, Test], str]] = {
+            "eq": self._equals,
+            "in": self._is_one_of,
+            "between": self._between,
+            **dict.fromkeys(self._lists, self._list),
+            **dict.fromkeys(_TEXTS, self._text),
+            **dict.fromkeys(ANCHORS, self._text),
+            **dict.fromkeys(_SIGNS, self._order),
+        }
 
     def test(self, parameters: Parameters, column: str, test: Test) -> str:
         if not test.path and test.operator == "eq":
@@ -108,7 +117,7 @@ class _Documents:
         if test.operator == "is_null":
             text = f"COALESCE(JSON_TYPE({place.value}), 'NULL') = 'NULL'"
             return f"NOT ({text})" if test.negated else text
-        inside = self._inside(parameters, place, test)
+        inside = self._tests[test.operator](parameters, place, test)
         return f"({inside}) IS NOT TRUE" if test.negated else f"({inside})"
 
     @staticmethod
@@ -122,23 +131,29 @@ class _Documents:
         # The path of JSON_TABLE is a literal of the grammar, which takes no expression.
         return _Place(column, parameters.bind(_path(path) + "[*]"), value)
 
-    def _inside(self, parameters: Parameters, place: _Place, test: Test) -> str:
-        operator, value = test.operator, test.value
-        if operator == "eq":
-            return f"{self._json(place.value)} = {self._canonical(parameters, value)}"
-        if operator == "in":
-            return f"{self._json(place.value)} IN ({', '.join(self._canonical(parameters, item) for item in value)})"
-        if operator in self._lists:
-            return f"JSON_TYPE({place.value}) = 'ARRAY' AND {self._lists[operator](parameters, place, value)}"
+    def _equals(self, parameters: Parameters, place: _Place, test: Test) -> str:
+        return f"{self._json(place.value)} = {self._canonical(parameters, test.value)}"
+
+    def _is_one_of(self, parameters: Parameters, place: _Place, test: Test) -> str:
+        return f"{self._json(place.value)} IN ({', '.join(self._canonical(parameters, item) for item in test.value)})"
+
+    def _list(self, parameters: Parameters, place: _Place, test: Test) -> str:
+        return f"JSON_TYPE({place.value}) = 'ARRAY' AND {self._lists[test.operator](parameters, place, test.value)}"
+
+    def _text(self, parameters: Parameters, place: _Place, test: Test) -> str:
         text = f"JSON_UNQUOTE({place.value}) COLLATE {self._flavour.collation}"
-        if operator in ANCHORS:
-            return f"JSON_TYPE({place.value}) = 'STRING' AND {_folded(parameters, text, test._replace(negated=False), pcre=self._flavour.pcre)}"
-        if operator in _TEXTS:
-            return f"JSON_TYPE({place.value}) = 'STRING' AND {_TESTS[operator][0].format(c=text, p=parameters.bind(value))}"
-        if operator == "between":
-            low, high = (self._ordered(parameters, place.value, sign, bound) for sign, bound in zip((">=", "<="), value, strict=True))
-            return f"{low} AND {high}"
-        return self._ordered(parameters, place.value, _SIGNS[operator], value)
+        if test.operator in ANCHORS:
+            inside = _folded(parameters, text, test._replace(negated=False), pcre=self._flavour.pcre)
+        else:
+            inside = _TESTS[test.operator][0].format(c=text, p=parameters.bind(test.value))
+        return f"JSON_TYPE({place.value}) = 'STRING' AND {inside}"
+
+    def _between(self, parameters: Parameters, place: _Place, test: Test) -> str:
+        low, high = test.value
+        return f"{self._ordered(parameters, place.value, '>=', low)} AND {self._ordered(parameters, place.value, '<=', high)}"
+
+    def _order(self, parameters: Parameters, place: _Place, test: Test) -> str:
+        return self._ordered(parameters, place.value, _SIGNS[test.operator], test.value)
 
     def _ordered(self, parameters: Parameters, value: str, sign: str, bound: Any) -> str:
         plain = f"JSON_UNQUOTE({value}) COLLATE {self._flavour.collation}"
@@ -175,7 +190,7 @@ class _Documents:
         return self._flavour.canonical.format(parameters.bind(text))
 
 
-def _whole(parameters: Parameters, value: str, sign: str, bound: float) -> str:
+def _whole(parameters: Parameters, value: str, sign: str, bound: Any) -> str:
     """Return the comparison of a whole number of 64 bits with a bound that may be a fraction, or out of their range."""
     if isinstance(bound, int):
         return f"{value} {sign} {parameters.bind(bound)}"

@@ -53,7 +53,7 @@ class MysqlConnector:
         self._driver = driver
         self._learn = learn
         self._address = _address(settings)
-        self._max_packet: int | None = None
+        self._max_packet = 0  # asked for once
 
     async def open(self) -> Connection:
         """Connect. Raises: ConnectionLost, ConfigurationError (password, database, version), BackendError."""
@@ -64,10 +64,7 @@ class MysqlConnector:
                 self.flavour = flavour
                 self._learn(flavour)
             await self._set_up(connection)
-            if self._max_packet is None:
-                _, rows = await connection.query("select @@max_allowed_packet")
-                self._max_packet = rows[0][0]
-            connection.max_packet = self._max_packet
+            connection.max_packet = self._max_packet = self._max_packet or await _max_packet(connection)
         except BaseException as error:
             connection.terminate()
             if isinstance(error, Exception) and not isinstance(error, HoldallError):
@@ -236,6 +233,12 @@ async def commit(connection: Connection, context: ErrorContext = NO_CONTEXT) -> 
         if translated is None:
             raise
         raise translated from error
+
+
+async def _max_packet(connection: Connection) -> int:
+    _, rows = await connection.query("select @@max_allowed_packet")
+    found: int = rows[0][0]
+    return found
 
 
 def _address(settings: MysqlSettings) -> Address:

@@ -35,7 +35,7 @@ async def differences(models: Sequence[ModelInfo], connection: Connection, flavo
     tables, statements = await to_thread.run_sync(_wanted, models, flavour)
     there = {name: parts for name in tables if (parts := await _definition(connection, name)) is not None}
     await connection.execute("set session transaction read write")  # temporary tables are writes to the server
-    for name, creation in statements.items():
+    for creation in statements:
         await connection.execute(creation)
     wanted: dict[str, dict[Part, str]] = {}
     for name, references in tables.items():
@@ -47,20 +47,19 @@ async def differences(models: Sequence[ModelInfo], connection: Connection, flavo
     return compare(wanted, there, {})
 
 
-def _wanted(models: Sequence[ModelInfo], flavour: Flavour) -> tuple[dict[str, dict[Part, str]], dict[str, str]]:
+def _wanted(models: Sequence[ModelInfo], flavour: Flavour) -> tuple[dict[str, dict[Part, str]], list[str]]:
     """Return, for each table, its foreign keys as the server writes them, and the statements that make temporary tables without them."""
     dialect = schema_of(flavour)
     _, tables = schema.build(models, dialect)
     references: dict[str, dict[Part, str]] = {}
-    creations: dict[str, str] = {}
+    creations: list[str] = []
     for info, table in tables.items():
         keys = [item for item in table.constraints if isinstance(item, sa.ForeignKeyConstraint)]
         references[info.name] = {("constraint", str(key.name)): _foreign_key(key) for key in keys}
         for key in keys:
             table.constraints.remove(key)
         create, *indexes = schema.create_statements({info: table}, [info], dialect)
-        creations[info.name] = create.replace("CREATE TABLE IF NOT EXISTS", "CREATE TEMPORARY TABLE", 1)
-        creations.update({f"{info.name} {number}": text for number, text in enumerate(indexes)})
+        creations += [create.replace("CREATE TABLE IF NOT EXISTS", "CREATE TEMPORARY TABLE", 1), *indexes]
     return references, creations
 
 

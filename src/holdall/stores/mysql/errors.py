@@ -80,7 +80,7 @@ def translate(error: BaseException, drivers: tuple[type[Exception], ...], contex
         text = str(error.args[1]) if len(error.args) > 1 else str(error)
         return _BY_NUMBER.get(number, _backend_error)(number, text, context)
     if isinstance(error, OSError | EOFError):
-        return ConnectionLost(f"the connection was lost: {error or type(error).__name__}")
+        return ConnectionLost(f"the connection was lost: {str(error) or type(error).__name__}")
     return None
 
 

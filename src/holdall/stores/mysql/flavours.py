@@ -20,8 +20,8 @@ class Flavour:
         snapshot_writes: a write on what changed since the snapshot fails, instead of going on.
         statement_timeout: bounds the statements of the session to ``{0}`` seconds; empty where the client has to keep the time.
         pcre: regular expressions have named groups that refer to one another.
-        json: a JSON expression ``{0}`` as what compares with ``canonical``, made of a canonical text; ``item`` is the same for the column of
-            a JSON_TABLE.
+        json: a JSON expression ``{0}`` as what compares with ``canonical``, which is made of a canonical text. ``item`` is the same for
+            a column of JSON_TABLE.
     """
 
     name: str

@@ -1,5 +1,8 @@
 """What a row may hold on these servers, checked before I/O: the lengths of texts in keys, and the depth of documents."""
 
+# pyright: reportUnknownArgumentType=false, reportUnknownVariableType=false
+# What is inside a list or dict counts as unknown.
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -96,7 +99,7 @@ def _declared(spec: FieldSpec) -> int | None:
 @lru_cache(maxsize=1024)
 def _checks(info: ModelInfo) -> tuple[tuple[tuple[FieldSpec, int], ...], tuple[FieldSpec, ...]]:
     lengths = text_lengths(info)
-    bounded = tuple((spec, size) for spec, size in lengths.items() if _declared(spec) is None or (_declared(spec) or 0) > size)
+    bounded = tuple((spec, size) for spec, size in lengths.items() if (_declared(spec) or size + 1) > size)
     return bounded, tuple(spec for spec in info.fields if spec.document is not None)
 
 
@@ -125,7 +128,8 @@ def check_value(info: ModelInfo, spec: FieldSpec, value: Any, size: int) -> None
     """Raise ``LimitExceeded`` for a text of a key that is too long."""
     if value is not None and len(value) > size:
         raise LimitExceeded(
-            f"{'bytes' if isinstance(value, bytes) else 'characters'} of {info.label}.{spec.name}, a key on mysql; state max_length on the field, and keep long texts out of keys",
+            f"{'bytes' if isinstance(value, bytes) else 'characters'} of {info.label}.{spec.name}, a key on mysql; "
+            "state max_length on the field, and keep long texts out of keys",
             limit=size,
             value=len(value),
         )
@@ -145,9 +149,10 @@ def _depth(value: Any) -> int:
     waiting: list[tuple[Any, int]] = [(value, 1)]
     while waiting:
         item, level = waiting.pop()
+        children: list[Any] = list(item.values()) if isinstance(item, dict) else item if isinstance(item, list) else []
         if isinstance(item, dict | list):
             deepest = max(deepest, level)
-            waiting.extend((child, level + 1) for child in (item.values() if isinstance(item, dict) else item))
+        waiting += [(child, level + 1) for child in children]
     return deepest
 
 

@@ -64,6 +64,13 @@ _ENCODERS: Mapping[type, Callable[[Any], str]] = {
 }
 
 
+_BARE: Mapping[type, Callable[[Any], Any]] = {str: str.__str__, int: int}  # an enum's own text is its name
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
 def literal(value: Any) -> str:
     """Return the SQL of a value.
 
@@ -77,7 +84,7 @@ def literal(value: Any) -> str:
 def _of_subclass(value: Any) -> str:
     for kind, encode in _ENCODERS.items():
         if isinstance(value, kind):
-            return encode(kind.__str__(value) if kind is str else int(value) if kind is int else value)
+            return encode(_BARE.get(kind, _same)(value))
     raise ValidationError(f"{type(value).__name__} has no SQL literal; pass a scalar, and documents as JSON text", value=value)
 
 

@@ -57,7 +57,7 @@ def schema_of(flavour: Flavour) -> SchemaDialect:
         return mysql.LONGTEXT(collation=flavour.collation) if size is None else mysql.VARCHAR(size, collation=flavour.collation)
 
     return SchemaDialect(
-        dialect=mysql.dialect(paramstyle="named"),  # type: ignore[no-untyped-call]
+        dialect=mysql.dialect(paramstyle="named"),
         type_of=type_of,
         checks=_checks,
         literal=_literal,

@@ -42,7 +42,7 @@ class PostgresWire:
         """Tell whether the connection is of no use after this error."""
         return connection.is_closed() or leaves_broken(error)
 
-    def needs_rescue(self, connection: Connection, /) -> bool:
+    def needs_rescue(self, _connection: Connection) -> bool:
         """Return False: the server looks by itself whether its client is gone."""
         return False
 
@@ -50,7 +50,7 @@ class PostgresWire:
         """Tell whether the statement has not left this machine."""
         return never_sent(error)
 
-    def ends_transaction(self, error: BaseException, /) -> bool:
+    def ends_transaction(self, _error: BaseException) -> bool:
         """Return False: a failed transaction stays, and refuses everything until it is rolled back."""
         return False
 
