@@ -68,6 +68,7 @@ class Facts:
         options: with which the backend is opened, so that the witness knows its connections.
         isolation: which anomalies occur at which level, and how the others are prevented.
         message_ends: where the messages end in the bytes of a server's reply; None where there is no server, and nothing to cut or kill.
+        server: makes a server of one's own, not started yet, where there is one.
         one_writer: whoever writes keeps every other writer waiting, whatever the rows, so that there are no deadlocks.
     """
 
@@ -77,4 +78,5 @@ class Facts:
     isolation: Table
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     message_ends: Callable[[bytes], list[int]] | None = None
+    server: Callable[[], Any] | None = None
     one_writer: bool = False
