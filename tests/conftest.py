@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers import PostgresServer, ServerMissing
-from tests.servers.engines import execute, with_database
+from tests.servers import MariadbServer, PostgresServer, ServerMissing
+from tests.servers.engines import execute, execute_mysql, with_database
 from tests.servers.plugin import EnginePlugin
 
 ENGINE_OF_FIXTURE = {
@@ -19,6 +19,11 @@ ENGINE_OF_FIXTURE = {
     "private_postgres": "postgres",
     "stopped_postgres": "postgres",
     "pgbouncer_url": "pgbouncer",
+    "mysql_url": "mysql",
+    "asyncmy_url": "mysql",
+    "fresh_mysql_url": "mysql",
+    "private_mysql": "mysql",
+    "stopped_mysql": "mysql",
 }
 
 
@@ -101,7 +106,57 @@ def private_postgres(stopped_postgres: PostgresServer) -> PostgresServer:
     return stopped_postgres.start()
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
+@pytest.fixture(scope="session")
+def mysql_database(engines: EnginePlugin) -> Generator[str]:
+    """The name of this worker's own database."""
+    server = engines.url("mysql")
+    name = f"holdall_{os.getpid()}_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}"
+    execute_mysql(server, f'create database "{name}"')
+    yield name
+    execute_mysql(server, f'drop database "{name}"')
+
+
+@pytest.fixture
+def mysql_url(engines: EnginePlugin, mysql_database: str) -> str:
+    """This worker's database: tests make tables of their own and drop them."""
+    return with_database(engines.url("mysql"), mysql_database)
+
+
+@pytest.fixture
+def asyncmy_url(mysql_url: str) -> str:
+    """The same database over the other driver."""
+    return mysql_url.replace("mysql://", "mysql+asyncmy://", 1)
+
+
+@pytest.fixture
+def fresh_mysql_url(engines: EnginePlugin, mysql_database: str) -> Generator[str]:
+    """An empty database for this test alone."""
+    server = engines.url("mysql")
+    name = f"{mysql_database}_{next(_numbers)}"
+    execute_mysql(server, f'create database "{name}"')
+    yield with_database(server, name)
+    execute_mysql(server, f'drop database "{name}"')
+
+
+@pytest.fixture
+def stopped_mysql(engines: EnginePlugin) -> Generator[MariadbServer]:
+    """A whole server for this test alone, not started yet."""
+    engines.url("mysql")  # the one way to skip, or fail under CI, where there is none
+    try:
+        server = MariadbServer()
+    except ServerMissing as error:
+        pytest.skip(f"only a remote mysql is there: {error}")
+    yield server
+    server.delete()
+
+
+@pytest.fixture
+def private_mysql(stopped_mysql: MariadbServer) -> MariadbServer:
+    """A whole server for this test alone, to stop, kill and start again; it costs more than a second."""
+    return stopped_mysql.start()
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres", "mysql"])
 def backend_url(request: pytest.FixtureRequest) -> str:
     """The URL of an empty or shared database, for every engine in turn."""
     return str(request.getfixturevalue(f"{request.param}_url"))

@@ -54,7 +54,7 @@ class Choosy(Model):
 
 
 MODELS = (Counter, Member, Choosy)
-sql_only = pytest.mark.parametrize("backend_url", ["sqlite", "postgres"], indirect=True)
+sql_only = pytest.mark.parametrize("backend_url", ["sqlite", "postgres", "mysql"], indirect=True)
 
 
 @pytest.fixture

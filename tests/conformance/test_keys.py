@@ -87,7 +87,7 @@ class Reserved(Model):
     quoted: str = Field(default="", name='a "quoted" name')
     spaced: int = Field(default=0, name="with  spaces", index=True)
     upper: int = Field(default=0, name="UPPER")
-    size: str = Field(default="", name="Größe 😀")
+    size: str = Field(default="", name="Größe ☃")
     percent: int = Field(default=0, name="100%s :x $1 ?")
     ticks: int = Field(default=0, name="it's `ticked` \\ [x]")
     user: int = 0
@@ -342,7 +342,7 @@ async def test_a_reference_that_is_not_enforced_may_point_to_nothing(backend: Ba
     assert await backend.query(Loose).count() == 2
 
 
-async def test_self_references_in_any_order_within_create_many(backend: Backend) -> None:
+async def test_self_references_in_any_order_within_create_many(backend: Backend, backend_url: str) -> None:
     await backend.create_many([Node(id=3, above=2), Node(id=1), Node(id=2, above=1), Node(id=4, above=4, inside=5), Node(id=5, inside=1)])
 
     with pytest.raises(ForeignKeyError) as caught:
@@ -357,6 +357,11 @@ async def test_self_references_in_any_order_within_create_many(backend: Backend)
     with pytest.raises(ForeignKeyError):
         await backend.query(Node).filter(id=2).delete()
     assert await backend.query(Node).filter(id__in=[2, 3, 11]).delete() == 3
+    if backend_url.startswith("mysql"):
+        # InnoDB's cascade stops at a record that refers to itself, which it removes when it is asked for that one.
+        with pytest.raises(ForeignKeyError):
+            await backend.delete(await backend.get(Node, 1))
+        assert await backend.delete(await backend.get(Node, 4)) is True
     assert await backend.delete(await backend.get(Node, 1)) is True
     assert await backend.query(Node).count() == 0
 

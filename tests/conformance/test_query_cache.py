@@ -206,7 +206,7 @@ async def test_tasks_that_ask_the_same_at_once_share_one_read(backend: Backend, 
     assert len({id(city) for (city,) in found}) == 1
 
 
-@pytest.mark.parametrize("backend_url", ["sqlite", "postgres"], indirect=True)  # memory does not wait
+@pytest.mark.parametrize("backend_url", ["sqlite", "postgres", "mysql"], indirect=True)  # memory does not wait
 async def test_a_reader_that_is_cancelled_while_it_waits_harms_no_other(backend: Backend, sent: list[str]) -> None:
     async with backend.session(query_cache=True) as session:
         tasks = [asyncio.ensure_future(session.query(City).all()) for _ in range(3)]
@@ -277,7 +277,7 @@ async def test_a_delete_drops_the_answers_that_it_reaches_through_references(bac
     assert sent == ["Exists", "Select"]
 
 
-@pytest.mark.parametrize("backend_url", ["sqlite", "postgres"], indirect=True)
+@pytest.mark.parametrize("backend_url", ["sqlite", "postgres", "mysql"], indirect=True)
 async def test_raw_sql_drops_everything(backend: Backend, sent: list[str]) -> None:
     async with backend.session(query_cache=True) as session:
         await session.query(City)

@@ -22,7 +22,7 @@ class Item(Model):
 
 
 MODELS = (Item,)
-sql_only = pytest.mark.parametrize("backend_url", ["sqlite", "postgres"], indirect=True)
+sql_only = pytest.mark.parametrize("backend_url", ["sqlite", "postgres", "mysql"], indirect=True)
 
 
 @pytest.fixture

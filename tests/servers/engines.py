@@ -8,8 +8,9 @@ from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
+from tests.servers.mariadb import MariadbServer
 from tests.servers.pgbouncer import PgbouncerServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.process import ServerFailed, ServerMissing
@@ -34,7 +35,7 @@ class Engines:
     """Start engines by name, remember them, and stop what was started."""
 
     found: dict[str, Engine]
-    _servers: list[PostgresServer | PgbouncerServer]
+    _servers: list[PostgresServer | PgbouncerServer | MariadbServer]
 
     def __init__(self) -> None:
         self.found = {}
@@ -84,6 +85,13 @@ class Engines:
         self._servers.append(server)
         return Engine("pgbouncer", server.version, server.url)
 
+    def _mysql(self) -> Engine:
+        if url := os.environ.get("HOLDALL_MYSQL_URL"):
+            return Engine("mysql", _version_of_running_mysql(url), url)
+        server = MariadbServer().start()
+        self._servers.append(server)
+        return Engine("mysql", f"MariaDB {server.version}", server.url)
+
 
 FINDERS: dict[str, Callable[[Engines], Engine]] = {
     CORE: Engines._core,
@@ -91,6 +99,7 @@ FINDERS: dict[str, Callable[[Engines], Engine]] = {
     "sqlite": Engines._sqlite,
     "postgres": Engines._postgres,
     "pgbouncer": Engines._pgbouncer,
+    "mysql": Engines._mysql,
 }
 
 
@@ -121,6 +130,43 @@ def execute(url: str, *statements: str) -> None:
             await connection.close()
 
     _in_a_loop_of_its_own(run)
+
+
+def execute_mysql(url: str, *statements: str) -> None:
+    """Run statements on a MariaDB or MySQL server, each by itself."""
+    _in_a_loop_of_its_own(lambda: _run_mysql(url, *statements))
+
+
+async def _run_mysql(url: str, *statements: str) -> Any:
+    import aiomysql  # noqa: PLC0415 - a run without MySQL needs no driver
+
+    parts = urlsplit(url)
+    found: Any = None
+    connection = await aiomysql.connect(
+        host=parts.hostname,
+        port=parts.port or 3306,
+        user=unquote(parts.username or "root"),
+        password=unquote(parts.password or ""),
+        db=parts.path.strip("/") or None,
+        autocommit=True,
+        sql_mode="'ANSI_QUOTES'",
+    )
+    try:
+        cursor = await connection.cursor()
+        for statement in statements:
+            await cursor.execute(statement)
+            found = await cursor.fetchone()
+    finally:
+        connection.close()
+    return found
+
+
+def _version_of_running_mysql(url: str) -> str:
+    try:
+        (version,) = _in_a_loop_of_its_own(lambda: _run_mysql(url, "select version()"))
+    except (OSError, RuntimeError) as error:
+        raise ServerFailed(f"mysql at the URL that the environment names does not answer: {error}") from error
+    return str(version).partition("-")[0]
 
 
 def _version_of_running_server(name: str, url: str) -> str:

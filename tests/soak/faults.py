@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import signal
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -104,7 +103,7 @@ class Saboteur:
 
     async def restart(self) -> None:
         """Kill the server as a crash would, and start it again."""
-        self.server.stop(signal.SIGQUIT)
+        self.server.stop(self._facts.crash)
         self.server.start()
 
 

@@ -36,7 +36,7 @@ class Leaf(Model):
     name: str = ""
 
 
-sql_only = pytest.mark.parametrize("backend_url", ["sqlite", "postgres"], indirect=True)
+sql_only = pytest.mark.parametrize("backend_url", ["sqlite", "postgres", "mysql"], indirect=True)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ async def database(backend_url: str) -> AsyncGenerator[Backend]:
         await database.drop(*MODELS)
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", "postgres", "mysql"])
 def durable_url(request: pytest.FixtureRequest) -> str:
     """The engines whose data other backends can see."""
     return str(request.getfixturevalue(f"{request.param}_url"))

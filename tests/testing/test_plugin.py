@@ -56,6 +56,12 @@ async def test_numbers_begin_anew(backend):
 
 
 @pytest.fixture
+def mysql_url(fresh_mysql_url: str) -> str:
+    """The same."""
+    return fresh_mysql_url
+
+
+@pytest.fixture
 def postgres_url(fresh_postgres_url: str) -> str:
     """A database of the test's own: projects leave their tables behind."""
     return fresh_postgres_url

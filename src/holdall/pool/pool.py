@@ -111,10 +111,15 @@ class Pool(Generic[C]):
             slot.since = monotonic()
             self._idle.append(slot)
 
-    def hand_off(self, slot: Slot[C], label: str = "being cleaned after a cancel") -> None:
-        """Leave a connection to the pool, which cleans or terminates it in a task of its own; it counts as in the pool until then."""
+    def hand_off(self, slot: Slot[C], label: str = "being cleaned after a cancel", *, broken: bool = False) -> None:
+        """Leave a connection to the pool, which cleans or terminates it in a task of its own; it counts as in the pool until then.
+
+        A ``broken`` one takes idle ones with it, as in ``discard``, but the server is to be told.
+        """
         if slot.state is not _LEASED:
             return
+        if broken:
+            self._suspect_idle()
         self._start(slot, SlotState.RECOVERING, label, self._recover)
 
     def discard(self, slot: Slot[C]) -> None:

@@ -235,9 +235,9 @@ class Compiler:
         # A limit in the text lets the server plan for it; the few values that a program uses make few texts.
         text += "" if operation.limit is None else f" LIMIT {operation.limit:d}"
         if operation.offset:
-            text += (
-                " LIMIT -1" if operation.limit is None and not self.dialect.nulls_high else ""
-            ) + f" OFFSET {parameters.bind(operation.offset)}"
+            if operation.limit is None and self.dialect.no_limit is not None:
+                text += f" LIMIT {self.dialect.no_limit}"
+            text += f" OFFSET {parameters.bind(operation.offset)}"
         if operation.lock is not None and self.dialect.lock is not None:
             text += self.dialect.lock(operation.lock)
         return Statement(text, parameters.values)
@@ -303,8 +303,10 @@ class Compiler:
         if test.operator == "in":
             return self.dialect.membership(parameters, column, test)
         operator, value = test.operator, test.value
+        if operator in FOLDED and self.dialect.folded_test is not None:
+            return self.dialect.folded_test(parameters, column, test)
         encode = None if operator in _RAW_VALUES else self.dialect.encoder(test.field)
-        if operator in FOLDED:
+        if operator in FOLDED and self.dialect.fold is not None:
             operator, value, column = FOLDED[operator], value.casefold(), self.dialect.fold(column)
         mark = parameters.bind(value if encode is None else encode(value))
         return self.dialect.tests[operator][test.negated].format(c=column, p=mark)
@@ -318,6 +320,8 @@ class Compiler:
         nulls_first_by_default = self.dialect.nulls_high == term.descending
         if term.nulls_first == nulls_first_by_default:
             return text
+        if not self.dialect.nulls_clause:
+            return f"{texts.columns[term.field]} IS NULL{' DESC' if term.nulls_first else ''}, {text}"
         return f"{text} NULLS {'FIRST' if term.nulls_first else 'LAST'}"
 
     def _after(self, texts: _Texts, parameters: Parameters, fixed: str, terms: tuple[OrderTerm, ...], values: tuple[Any, ...]) -> str:
@@ -335,7 +339,7 @@ class Compiler:
     def _behind(self, texts: _Texts, parameters: Parameters, terms: tuple[OrderTerm, ...], values: list[Any], *, zoned: bool) -> str:
         columns = [texts.columns[term.field] for term in terms]
         plain = not any(term.field.nullable for term in (terms[1:] if zoned else terms)) and values[0] is not None
-        if plain and len({term.descending for term in terms}) == 1:
+        if self.dialect.row_values and plain and len({term.descending for term in terms}) == 1:
             marks = [parameters.bind(value) for value in values]
             return f"({', '.join(columns)}) {'<' if terms[0].descending else '>'} ({', '.join(marks)})"
         marks = ["" if value is None else parameters.bind(value) for value in values]

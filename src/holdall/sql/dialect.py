@@ -37,21 +37,29 @@ class Dialect:
         nulls_high: NULL sorts above all values by default.
         tests: per operator of a plain field, the text and its complement; ``{c}`` is the column, ``{p}`` the bound value.
         fold: from the text of an expression to that of its casefolded value; lookups that ignore case are the others on folded values.
+        folded_test: the text of such a lookup, where it is not made of ``fold``.
         encoder: from a field to the function from plain to native values; None where they are the same.
         membership: the text of ``in`` with a column and plain values.
         document_test: the text of a test of, or inside, a document.
         keys: the text of a condition that a record has one of several keys.
         lock: the text that ends a locking SELECT; None where locks are taken in another way.
         arithmetic: the text of an operator between two operands, for a field.
+        nulls_clause: ORDER BY takes NULLS FIRST and NULLS LAST.
+        row_values: an index serves a comparison of rows, ``(a, b) > (1, 2)``.
+        no_limit: what stands for no limit before an offset; None where nothing needs to.
     """
 
     mark: str
     nulls_high: bool
     tests: Mapping[str, tuple[str, str]]
-    fold: Callable[[str], str]
+    fold: Callable[[str], str] | None
     encoder: Callable[[FieldSpec], Encode | None]
     membership: Callable[[Parameters, str, Test], str]
     document_test: Callable[[Parameters, str, Test], str]
     keys: Callable[[Parameters, tuple[FieldSpec, ...], list[tuple[Any, ...]]], str]
     lock: Callable[[Lock], str] | None
     arithmetic: Callable[[FieldSpec, str, str, str], str]
+    folded_test: Callable[[Parameters, str, Test], str] | None = None
+    nulls_clause: bool = True
+    row_values: bool = True
+    no_limit: str | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,21 +21,23 @@ class SchemaDialect:
 
     Attributes:
         dialect: SQLAlchemy's.
-        type_of: from a field to SQLAlchemy's type.
+        type_of: from a model and its field to SQLAlchemy's type.
         checks: from a field to the conditions that it must keep, in SQL, beyond its type and bounds.
         literal: from a bound's value to SQL text.
         length: the function that counts code points.
         table_options: keyword arguments of ``Table``. ``generated``: what makes a column generate its value.
+        prefixes: of the fields of an index, those of which it takes the first characters only, with how many.
     """
 
     dialect: sa.Dialect
-    type_of: Callable[[FieldSpec], sa.types.TypeEngine[Any]]
+    type_of: Callable[[ModelInfo, FieldSpec], sa.types.TypeEngine[Any]]
     checks: Callable[[FieldSpec], Iterable[str]]
     literal: Callable[[FieldSpec, Any], str]
     length: str
     table_options: dict[str, Any]
     generated: Callable[[], Sequence[Any]]
     nulls_last_in_index: bool
+    prefixes: Callable[[ModelInfo, Sequence[FieldSpec]], Mapping[FieldSpec, int]] = lambda _info, _fields: {}
 
 
 def build(infos: Iterable[ModelInfo], dialect: SchemaDialect) -> tuple[sa.MetaData, dict[ModelInfo, sa.Table]]:
@@ -85,8 +87,9 @@ def _table(metadata: sa.MetaData, tables: dict[ModelInfo, sa.Table], info: Model
             parts.append(_foreign_key(info, spec, key))
     table = sa.Table(_quoted(info.name), metadata, *parts, **dialect.table_options)
     for spec in info.fields:
-        if spec.storage.index and not spec.storage.unique:
-            sa.Index(_quoted(constraint_name("ix", info, (spec,))), table.c[spec.stored_name])
+        # A unique constraint of the whole of a long text is served by a hash, which nobody can look up by.
+        if (spec.storage.index and not spec.storage.unique) or (spec.storage.unique and dialect.prefixes(info, (spec,))):
+            _add_index(table, constraint_name("ix", info, (spec,)), _terms(info, table, ((spec, False),), dialect), unique=False)
     for index in info.indexes:
         _index(info, table, index, dialect)
     return table
@@ -104,7 +107,7 @@ def _column(info: ModelInfo, spec: FieldSpec, dialect: SchemaDialect) -> sa.Colu
     extra: Sequence[Any] = dialect.generated() if spec is info.generated else ()
     return sa.Column(
         _quoted(spec.stored_name),
-        dialect.type_of(spec),
+        dialect.type_of(info, spec),
         *extra,
         nullable=spec.nullable,
         autoincrement=spec is info.generated,
@@ -138,14 +141,27 @@ def _foreign_key(info: ModelInfo, spec: FieldSpec, key: sa.Column[Any]) -> sa.Fo
 
 
 def _index(info: ModelInfo, table: sa.Table, index: Any, dialect: SchemaDialect) -> None:
-    specs = [info.by_name[name.removeprefix("-")] for name in index.fields]
-    terms: list[Any] = []
-    for name, spec in zip(index.fields, specs, strict=True):
-        term: Any = table.c[spec.stored_name]
-        if name.startswith("-"):
-            term = term.desc()
-            # Queries order None last, also descending.
-            term = term.nulls_last() if spec.nullable and dialect.nulls_last_in_index else term
-        terms.append(term)
-    name = index_name(info, index)
-    sa.Index(_quoted(name), *terms, unique=index.unique)
+    fields = [(info.by_name[name.removeprefix("-")], name.startswith("-")) for name in index.fields]
+    _add_index(table, index_name(info, index), _terms(info, table, fields, dialect, whole=index.unique), unique=index.unique)
+
+
+def _add_index(table: sa.Table, name: str, terms: Sequence[Any], *, unique: bool) -> None:
+    sa.Index(_quoted(name), *terms, unique=unique, _table=table)
+
+
+def _terms(
+    info: ModelInfo, table: sa.Table, fields: Sequence[tuple[FieldSpec, bool]], dialect: SchemaDialect, *, whole: bool = False
+) -> list[Any]:
+    """Return what an index is made of: fields, and whether they descend."""
+    prefixes = {} if whole else dialect.prefixes(info, [spec for spec, _ in fields])
+    return [_term(table, spec, dialect, descending=descending, prefix=prefixes.get(spec)) for spec, descending in fields]
+
+
+def _term(table: sa.Table, spec: FieldSpec, dialect: SchemaDialect, *, descending: bool, prefix: int | None) -> Any:
+    if prefix is not None:
+        return sa.text(f"{quote(spec.stored_name)}({prefix:d}){' DESC' if descending else ''}".replace(":", "\\:"))
+    column: Any = table.c[spec.stored_name]
+    if not descending:
+        return column
+    # Queries order None last, also descending.
+    return column.desc().nulls_last() if spec.nullable and dialect.nulls_last_in_index else column.desc()

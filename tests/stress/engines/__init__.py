@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tests.stress.engines import postgres, sqlite
+from tests.stress.engines import mysql, postgres, sqlite
 from tests.stress.engines.facts import APPLICATION, Facts, Witness
 
-ENGINES: dict[str, Facts] = {facts.name: facts for facts in (sqlite.FACTS, postgres.FACTS)}
+ENGINES: dict[str, Facts] = {facts.name: facts for facts in (sqlite.FACTS, postgres.FACTS, mysql.FACTS)}
 SERVERS = [name for name, facts in ENGINES.items() if facts.message_ends is not None]
 MANY_WRITERS = [name for name, facts in ENGINES.items() if not facts.one_writer]
 

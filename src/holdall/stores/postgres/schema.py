@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
 
-from holdall.record.metadata import FieldSpec
+from holdall.record.metadata import FieldSpec, ModelInfo
 from holdall.record.types import Kind
 from holdall.sql.schema import SchemaDialect
 
@@ -28,7 +28,7 @@ _TYPES: dict[Kind, Any] = {
 }
 
 
-def _type_of(spec: FieldSpec) -> sa.types.TypeEngine[Any]:
+def _type_of(_: ModelInfo, spec: FieldSpec) -> sa.types.TypeEngine[Any]:
     if spec.type.kind is Kind.DECIMAL:
         return sa.Numeric(spec.type.digits, spec.type.places)
     found: sa.types.TypeEngine[Any] = _TYPES[spec.type.kind]

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 from asyncio import CancelledError
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict
-from typing import Any, NoReturn
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import anyio.to_thread
 import asyncpg
 
-from holdall.capabilities import WRITING, Capability
-from holdall.errors import CommitUnknownError, ConnectionLost, DuplicateKeyError, HoldallError, StatementTimeout, TransactionError
-from holdall.pool import PerLoop, Pool, PoolOptions, Slot, SlotState
+from holdall.capabilities import WRITING
+from holdall.errors import DuplicateKeyError
 from holdall.query.operations import InsertMany, Operation, Raw, Select
 from holdall.record.metadata import ModelInfo
 from holdall.sql.compiler import Compiler
-from holdall.sql.naming import constraints
+from holdall.sql.pooled import PooledStore, PooledTransaction
 from holdall.store import BeginOptions, Difference, not_initialised
 from holdall.stores.postgres import casefold, execution
 from holdall.stores.postgres.capabilities import CAPABILITIES, LIMITS
 from holdall.stores.postgres.compiler import DIALECT
 from holdall.stores.postgres.connection import AsyncpgConnection, PostgresConnector, PostgresOptions, begin_statement, commit
 from holdall.stores.postgres.cursors import declared, portal
-from holdall.stores.postgres.errors import ErrorContext, leaves_broken, never_sent, translate
+from holdall.stores.postgres.errors import ConstraintLookup, ErrorContext, leaves_broken, never_sent, translate
 from holdall.stores.postgres.settings import PostgresSettings
 from holdall.stores.postgres.values import decode
 
@@ -32,69 +29,76 @@ _SCHEMA_LOCK = 0x686F6C64616C6C  # "holdall": one initialize at a time in a data
 Connection = AsyncpgConnection
 
 
-class PostgresStore:
+class PostgresWire:
+    """How a connection of asyncpg begins, ends and fails."""
+
+    rollback_to = "rollback to savepoint {0}; release savepoint {0}"
+
+    def __init__(self, settings: PostgresSettings) -> None:
+        # Behind a pooler the server keeps no timeout of ours between transactions.
+        self._timeout = settings.statement_timeout if settings.pooler is not None else None
+
+    def is_broken(self, connection: Connection, error: BaseException) -> bool:
+        """Tell whether the connection is of no use after this error."""
+        return connection.is_closed() or leaves_broken(error)
+
+    def needs_rescue(self, connection: Connection, /) -> bool:
+        """Return False: the server looks by itself whether its client is gone."""
+        return False
+
+    def never_sent(self, error: BaseException) -> bool:
+        """Tell whether the statement has not left this machine."""
+        return never_sent(error)
+
+    def ends_transaction(self, error: BaseException, /) -> bool:
+        """Return False: a failed transaction stays, and refuses everything until it is rolled back."""
+        return False
+
+    def is_in_transaction(self, connection: Connection) -> bool:
+        """Tell whether a transaction is open on the connection."""
+        return connection.is_in_transaction()
+
+    def is_idle(self, connection: Connection) -> bool:
+        """Tell whether the connection is in no transaction."""
+        return not connection.is_in_transaction()
+
+    async def begin(self, connection: Connection, options: BeginOptions) -> None:
+        """Begin with all settings in one round trip."""
+        timeout = options.timeout or self._timeout
+        text = begin_statement(options.isolation or "read committed", read_only=options.read_only, timeout_seconds=timeout)
+        await connection.execute(text)
+
+    async def commit(self, connection: Connection, constraint: ConstraintLookup) -> None:
+        """Commit."""
+        await commit(connection, ErrorContext(constraint=constraint))
+
+    async def command(self, connection: Connection, text: str) -> None:
+        """Run a statement that gives nothing."""
+        await connection.execute(text)
+
+
+class PostgresStore(PooledStore[PostgresSettings, Connection]):
     """One database; a pool of connections per event loop."""
 
     limits = LIMITS
     values = staticmethod(decode)
+    runs = execution.RUN
+    reads = execution.READS
 
     def __init__(self, settings: PostgresSettings) -> None:
-        self.settings = settings
-        self.capabilities: frozenset[Capability] = CAPABILITIES - WRITING if settings.read_only else CAPABILITIES
-        self.compiler = Compiler(DIALECT)
-        self.constraints: dict[str, tuple[str, tuple[str, ...]]] = {}
-        self._known: set[ModelInfo] = set()
         self._connector = PostgresConnector(_connection_options(settings))
-        self._pools: PerLoop[Pool[Connection]] = PerLoop(self._make_pool, Pool[Connection].terminate)
+        super().__init__(settings, self._connector, PostgresWire(settings), Compiler(DIALECT))
+        self.capabilities = CAPABILITIES - WRITING if settings.read_only else CAPABILITIES
         # Behind a pooler the server knows no timeout of ours, so that the client keeps it.
-        self._client_timeout = settings.statement_timeout if settings.pooler is not None else None
+        self.client_timeout = settings.statement_timeout if settings.pooler is not None else None
         # Nor does it know there that it must not write, but by each transaction.
         self._begins_read_only = settings.read_only and settings.pooler is not None
 
-    def _make_pool(self) -> Pool[Connection]:
-        return Pool(self._connector, _pool_options(self.settings))
-
-    @property
-    def pool(self) -> Pool[Connection]:
-        """The pool of the running event loop."""
-        return self._pools.get()
-
-    async def open(self) -> None:
-        """Connect once, so that a wrong URL is found out."""
-        self._pools.reopen()
-        pool = self.pool
-        await pool.open()
-        pool.give(pool.take() or await pool.acquire())
-
-    async def close(self, timeout: float) -> None:
-        """Close the connections of the running event loop, and end those of others."""
-        self._pools.shut()
-        pool = self._pools.pop()
-        try:
-            if pool is not None:
-                await pool.close(timeout)
-        finally:
-            self._pools.terminate_all()
-
-    async def ping(self) -> None:
-        """Make one round trip."""
-        await self._alone(lambda connection: connection.execute("select 1"))
-
-    # -- operations --------------------------------------------------------------------------------------------------------------------
-
     async def execute(self, operation: Operation) -> Any:
         """Carry out one operation by itself: one statement, one round trip."""
-        run = execution.RUN[type(operation)]
-        reads = type(operation) in execution.READS
         if self._begins_read_only and type(operation) is Raw:
             return await self._read_only(operation)
-        try:
-            return await self._alone(lambda connection: run(self.compiler, connection, operation), operation)
-        except ConnectionLost as error:
-            if not (reads or (error.__cause__ is not None and never_sent(error.__cause__))):
-                raise
-        # The connection was stale; what reads, or was never sent, can be asked again.
-        return await self._alone(lambda connection: run(self.compiler, connection, operation), operation)
+        return await super().execute(operation)
 
     async def _read_only(self, operation: Operation) -> Any:
         transaction = PostgresTransaction(self, BeginOptions(read_only=True))
@@ -109,70 +113,20 @@ class PostgresStore:
             raise
         return result
 
-    async def _alone(self, run: Callable[[Connection], Awaitable[Any]], operation: Operation | None = None) -> Any:
-        pool = self._pools.get()
-        slot = pool.take()
-        if slot is None:
-            slot = await pool.acquire()
-        if isinstance(operation, Raw):
-            slot.dirty = True
-        try:
-            if self._client_timeout is None:
-                result = await run(slot.connection)
-            else:
-                async with asyncio.timeout(self._client_timeout):
-                    result = await run(slot.connection)
-        except BaseException as error:  # noqa: BLE001 - raised by fail()
-            self.give_up(pool, slot, error)
-            self.fail(error, operation)
-        pool.give(slot)
-        return result
-
-    def give_up(self, pool: Pool[Connection], slot: Slot[Connection], error: BaseException) -> None:
-        """End a lease after an error, without waiting."""
-        if slot.connection.is_closed() or leaves_broken(error):
-            pool.discard(slot)
-        elif isinstance(error, Exception) and not isinstance(error, TimeoutError) and not slot.connection.is_in_transaction():
-            pool.give(slot)
-        else:
-            # Cancelled or timed out: the server is still at it, and has to be told.
-            pool.hand_off(slot)
-
-    def fail(self, error: BaseException, operation: Operation | None, timeout: float | None = None) -> NoReturn:
-        """Raise our error for a driver's, or the error itself."""
-        known = self.translated(error, operation, timeout)
-        if known is error:
-            raise error
-        raise known from error
-
-    def translated(self, error: BaseException, operation: Operation | None, timeout: float | None = None) -> BaseException:
-        """Return our error for a driver's; others are returned as they are."""
-        if isinstance(error, HoldallError) or not isinstance(error, Exception):
-            return error
-        if isinstance(error, TimeoutError) and self._client_timeout is not None:
-            return StatementTimeout(self._client_timeout)
+    def _translated(self, error: Exception, operation: Operation | None, timeout: float | None) -> BaseException:
         info = getattr(operation, "info", None)
-        if info is not None:
-            self.know(info)
-            if isinstance(error, asyncpg.UndefinedTableError):
-                return not_initialised(info.label)
+        if info is not None and isinstance(error, asyncpg.UndefinedTableError):
+            return not_initialised(info.label)
         context = ErrorContext(
             constraint=self.constraints.get,
             model=None if info is None else info.label,
             values=execution.written_values(operation),
-            timeout=timeout or self.settings.statement_timeout,
+            timeout=timeout,
         )
         found = translate(error, context) or error
         if isinstance(found, DuplicateKeyError) and isinstance(operation, InsertMany):
             return DuplicateKeyError(found.model, found.fields, execution.duplicate_values(operation, found))
         return found
-
-    def know(self, info: ModelInfo) -> None:
-        """Remember the constraints of a model, by which the server names what was broken."""
-        if info not in self._known:
-            self._known.add(info)
-            for name, fields in constraints(info).items():
-                self.constraints[name] = info.label, tuple(spec.name for spec in fields)
 
     async def stream(self, operation: Select, batch: int) -> PostgresStream:
         """Start a query on a connection of its own."""
@@ -182,14 +136,6 @@ class PostgresStore:
     def begin(self, options: BeginOptions) -> PostgresTransaction:
         """Return a transaction that begins with its first statement."""
         return PostgresTransaction(self, options)
-
-    def explain(self, operation: Operation) -> str:
-        """Return the statement, without values."""
-        return self.compiler.compile(operation).text
-
-    def stats(self) -> Mapping[str, Any]:
-        """Return figures of the pool of the running event loop."""
-        return asdict(self.pool.stats())
 
     # -- schema ------------------------------------------------------------------------------------------------------------------------
 
@@ -252,72 +198,10 @@ def _removal(models: Sequence[ModelInfo]) -> list[str]:
     return schema.drop_statements(tables, models, SCHEMA)
 
 
-class PostgresTransaction:
-    """One transaction after another, each on a connection that it holds from its first statement to its end."""
+class PostgresTransaction(PooledTransaction[Connection]):
+    """A transaction whose streams are portals of the server."""
 
-    def __init__(self, store: PostgresStore, options: BeginOptions) -> None:
-        self._store = store
-        self._options = options
-        self._slot: Slot[Connection] | None = None
-        self._pool: Pool[Connection] | None = None
-
-    @property
-    def is_open(self) -> bool:
-        """Whether a transaction is open now."""
-        return self._slot is not None
-
-    async def execute(self, operation: Operation) -> Any:
-        """Carry out one operation."""
-        run = execution.RUN[type(operation)]
-        return await self.run(lambda connection: run(self._store.compiler, connection, operation), operation)
-
-    async def run(self, run: Callable[[Connection], Awaitable[Any]], operation: Operation | None) -> Any:
-        """Run something on the transaction's connection, and translate its errors."""
-        slot = self._leased() or await self._begin()
-        if isinstance(operation, Raw):
-            slot.dirty = True
-        try:
-            result = await run(slot.connection)
-        except Exception as error:  # noqa: BLE001 - raised by fail()
-            if slot.connection.is_closed() or leaves_broken(error):
-                self._release_broken()
-            self._store.fail(error, operation, self._options.timeout)
-        except BaseException:
-            self.abandon()
-            raise
-        if slot.dirty and not slot.connection.is_in_transaction():
-            self.abandon()
-            msg = "raw SQL has ended the session's transaction; use session.commit() and session.rollback()"
-            raise TransactionError(msg)
-        return result
-
-    def _leased(self) -> Slot[Connection] | None:
-        slot = self._slot
-        if slot is not None and slot.state is SlotState.GONE:
-            self._slot = None
-            msg = "the session's connection is gone: the backend was closed, or this process was forked from the one that opened it"
-            raise ConnectionLost(msg)
-        return slot
-
-    async def _begin(self) -> Slot[Connection]:
-        try:
-            return await self._begin_once()
-        except ConnectionLost:
-            return await self._begin_once()  # the connection was stale, and nothing had been done on it
-
-    async def _begin_once(self) -> Slot[Connection]:
-        pool = self._store.pool
-        slot = pool.take() or await pool.acquire()
-        options = self._options
-        timeout = options.timeout or (self._store.settings.statement_timeout if self._store.settings.pooler is not None else None)
-        try:
-            text = begin_statement(options.isolation or "read committed", read_only=options.read_only, timeout_seconds=timeout)
-            await slot.connection.execute(text)
-        except BaseException as error:  # noqa: BLE001 - raised by fail()
-            self._store.give_up(pool, slot, error)
-            self._store.fail(error, None)
-        self._pool, self._slot = pool, slot
-        return slot
+    _store: PostgresStore
 
     async def stream(self, operation: Select, batch: int, *, owned: bool = False) -> PostgresStream:
         """Start a query whose portal lives until it is read to the end, or the transaction ends."""
@@ -330,61 +214,6 @@ class PostgresTransaction:
                 self.abandon()
             raise
         return PostgresStream(self, cursor, operation, batch, owned=owned)
-
-    async def commit(self) -> None:
-        """Commit and give the connection back."""
-        slot, pool = self._leased(), self._pool
-        if slot is None or pool is None:
-            return
-        self._slot = None
-        try:
-            await commit(slot.connection, ErrorContext(constraint=self._store.constraints.get))
-        except BaseException as error:
-            if isinstance(error, CommitUnknownError) or (error.__cause__ is not None and leaves_broken(error.__cause__)):
-                pool.discard(slot)
-            else:
-                self._store.give_up(pool, slot, error)
-            raise
-        pool.give(slot)
-
-    async def rollback(self) -> None:
-        """Roll back and give the connection back."""
-        slot, pool = self._leased(), self._pool
-        if slot is None or pool is None:
-            return
-        self._slot = None
-        try:
-            await slot.connection.execute("rollback")
-        except BaseException as error:  # noqa: BLE001 - raised by fail()
-            self._store.give_up(pool, slot, error)
-            self._store.fail(error, None)
-        pool.give(slot)
-
-    def abandon(self) -> None:
-        """Leave stopping and rolling back to the pool."""
-        slot, self._slot = self._slot, None
-        if slot is not None and self._pool is not None:
-            if slot.connection.is_closed():
-                self._pool.discard(slot)
-            else:
-                self._pool.hand_off(slot)
-
-    def _release_broken(self) -> None:
-        slot, self._slot = self._slot, None
-        if slot is not None and self._pool is not None:
-            self._pool.discard(slot)
-
-    async def savepoint(self, name: str) -> None:
-        """Set a savepoint."""
-        await self.run(lambda connection: connection.execute(f"savepoint {name}"), None)
-
-    async def release(self, name: str) -> None:
-        """Give up a savepoint."""
-        await self.run(lambda connection: connection.execute(f"release savepoint {name}"), None)
-
-    async def rollback_to(self, name: str) -> None:
-        """Undo what was done since a savepoint, and remove it."""
-        await self.run(lambda connection: connection.execute(f"rollback to savepoint {name}; release savepoint {name}"), None)
 
 
 class PostgresStream:
@@ -430,15 +259,4 @@ def _connection_options(settings: PostgresSettings) -> PostgresOptions:
         pooler=settings.pooler,
         application_name=settings.application_name,
         server_settings={"default_transaction_read_only": "on"} if settings.read_only and settings.pooler is None else {},
-    )
-
-
-def _pool_options(settings: PostgresSettings) -> PoolOptions:
-    return PoolOptions(
-        min_size=settings.pool_min_size,
-        max_size=settings.pool_max_size,
-        acquire_timeout=settings.acquire_timeout,
-        connect_timeout=settings.connect_timeout,
-        max_idle=settings.max_idle,
-        max_lifetime=settings.max_lifetime,
     )

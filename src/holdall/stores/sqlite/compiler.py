@@ -88,4 +88,5 @@ DIALECT = Dialect(
     keys=_keys,
     lock=None,
     arithmetic=_arithmetic,
+    no_limit="-1",
 )

@@ -11,6 +11,7 @@ from holdall.query import operations as op
 from holdall.record.metadata import ModelInfo
 from holdall.sql.compiler import Compiler, Statement
 from holdall.sql.parameters import bound, positional
+from holdall.sql.referred import referred_first
 from holdall.stores.sqlite.values import native
 
 Connection = sqlite3.Connection
@@ -87,26 +88,6 @@ def _reserve(connection: Connection, info: ModelInfo, given: list[Any]) -> list[
     last = max([0 if row is None else row[0], *(key for key in given if key is not None)])
     free = itertools.count(last + 1)
     return [next(free) if key is None else key for key in given]
-
-
-def referred_first(info: ModelInfo, rows: Sequence[tuple[Any, ...]]) -> Sequence[tuple[Any, ...]]:
-    """Return the rows so that those that others of them refer to come first; each statement checks its own references."""
-    own = [spec for spec, target in info.references if target is info and spec.reference is not None and spec.reference.enforce]
-    if not own or len(info.key) != 1:
-        return rows
-    by_key = {row[info.key[0].position]: row for row in rows}
-    done: dict[Any, tuple[Any, ...]] = {}
-    for start in by_key:
-        path = [start]
-        while path:
-            key = path[-1]
-            wanted = [by_key[key][spec.position] for spec in own]
-            missing = [other for other in wanted if other in by_key and other not in done and other not in path]
-            if missing:
-                path.append(missing[0])
-            else:
-                done.setdefault(key, by_key[path.pop()])
-    return list(done.values()) if len(done) == len(rows) else rows
 
 
 def raw(connection: Connection, operation: op.Raw) -> Any:

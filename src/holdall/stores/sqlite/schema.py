@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.types import UserDefinedType
 
-from holdall.record.metadata import FieldSpec
+from holdall.record.metadata import FieldSpec, ModelInfo
 from holdall.record.types import Kind
 from holdall.sql.naming import quote
 from holdall.sql.schema import SchemaDialect
@@ -30,7 +30,7 @@ class _Type(UserDefinedType[Any]):
         return self.name
 
 
-def _type_of(spec: FieldSpec) -> sa.types.TypeEngine[Any]:
+def _type_of(_: ModelInfo, spec: FieldSpec) -> sa.types.TypeEngine[Any]:
     name = column_type(spec.type)
     # Only SQLAlchemy's own Integer may be a generated key.
     return sa.Integer() if spec.storage.generated else _Type(name)

@@ -1,0 +1,87 @@
+"""MariaDB and MySQL, which have grown apart: what differs, chosen by the version that the live server tells."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from holdall.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class Flavour:
+    """One of the two.
+
+    Attributes:
+        collation: exact, unpadded and by code point.
+        settings: further variables of a session.
+        isolation: the variable with the isolation level of transactions. ``read_only``: the one that forbids them to write.
+        returning: INSERT gives back what it wrote.
+        snapshot_writes: a write on what changed since the snapshot fails, instead of going on.
+        statement_timeout: bounds the statements of the session to ``{0}`` seconds; empty where the client has to keep the time.
+        pcre: regular expressions have named groups that refer to one another.
+        json: a JSON expression ``{0}`` as what compares with ``canonical``, made of a canonical text; ``item`` is the same for the column of
+            a JSON_TABLE.
+    """
+
+    name: str
+    collation: str
+    settings: str
+    isolation: str
+    read_only: str
+    returning: bool
+    snapshot_writes: bool
+    statement_timeout: str
+    pcre: bool
+    json: str
+    item: str
+    canonical: str
+
+
+_MARIADB = Flavour(
+    name="MariaDB",
+    collation="utf8mb4_nopad_bin",
+    settings="max_sort_length=65536, innodb_snapshot_isolation=ON",
+    isolation="tx_isolation",
+    read_only="tx_read_only",
+    returning=True,
+    snapshot_writes=True,
+    statement_timeout="set max_statement_time={0:.6f}",
+    pcre=True,
+    json="JSON_COMPACT({0}) COLLATE utf8mb4_nopad_bin",
+    item="{0} COLLATE utf8mb4_nopad_bin",
+    canonical="{0}",
+)
+_MYSQL = Flavour(
+    name="MySQL",
+    collation="utf8mb4_0900_bin",
+    settings="max_sort_length=65536",
+    isolation="transaction_isolation",
+    read_only="transaction_read_only",
+    returning=False,
+    snapshot_writes=False,
+    statement_timeout="",
+    pcre=False,
+    json="{0}",
+    item="{0}",
+    canonical="CAST({0} AS JSON)",
+)
+DEFAULT = _MARIADB
+
+_MARIADB_VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)-MariaDB")
+_OLDEST_MARIADB = (10, 6, 18)  # the first with innodb_snapshot_isolation, JSON_TABLE and SKIP LOCKED
+_OLDEST_MYSQL = (8, 0, 19)
+
+
+def flavour_of(version: str) -> Flavour:
+    """Return the flavour of a server by the version of its greeting.
+
+    Raises:
+        ConfigurationError: the server is too old.
+    """
+    match = _MARIADB_VERSION.search(version)
+    flavour, oldest = (_MARIADB, _OLDEST_MARIADB) if match else (_MYSQL, _OLDEST_MYSQL)
+    parts = match.groups() if match else (re.findall(r"\d+", version) + ["0"] * 3)[:3]
+    if tuple(map(int, parts)) < oldest:
+        raise ConfigurationError(f"the server is {flavour.name} {'.'.join(parts)}, and holdall needs {'.'.join(map(str, oldest))} or newer")
+    return flavour
