@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio.lowlevel
+
 from holdall import Backend
 from tests.stress.engines.facts import ERROR, NO, WAITS, WAITS_ERROR, YES, Facts, Table, Witness
 
@@ -22,8 +24,8 @@ class SqliteWitness:
     async def run(self, *statements: str) -> None:
         """Run statements, each committed on its own."""
         for statement in statements:
-            while not self._succeeds(statement):
-                await asyncio.sleep(0.001)  # the one writer of now may be a task of this loop
+            while not self._succeeds(statement):  # the one writer of now may be a task of this loop
+                await anyio.lowlevel.checkpoint()
 
     async def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """Run a query."""
