@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeGuard, TypeVar
 
-from holdall.errors import QueryError
+from holdall.errors import QueryError, ValidationError
 from holdall.query.operations import Operation, Raw
 from holdall.record.decoder import Decoder, shape_fields
 from holdall.record.metadata import ModelInfo, model_info
@@ -89,10 +89,21 @@ def _checked(sql: object, *given: Mapping[str, Any]) -> str:
     if "\0" in sql:
         msg = "raw SQL must not hold U+0000; bind the value"
         raise QueryError(msg)
+    _check_encodable(sql, *(value for parameters in given for value in parameters.values()))
     _, names = positional(sql, "$")
     for parameters in given:
         bound(names, parameters, parameters.__getitem__)
     return sql
+
+
+def _check_encodable(*values: object) -> None:
+    for value in values:
+        if isinstance(value, str) and not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError as exc:
+                msg = f"text must not hold lone surrogates: {value!r}"
+                raise ValidationError(msg, value=value) from exc
 
 
 def _positions(names: Iterable[str], columns: list[str], shape: type[Any]) -> list[int]:

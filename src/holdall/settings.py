@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import types
 from collections.abc import Mapping
@@ -53,7 +54,8 @@ class Settings:
                 raise ConfigurationError(msg)
             values[_known(name, known, url)] = _parse(name, text, known[name]) if name in known else None
         for name, value in options.items():
-            values[_known(name, known, url)] = _check(name, value, known[name])
+            hint = known[_known(name, known, url)]
+            values[name] = _check(name, value, hint)
         if isinstance(first, cls) and values.get("read_only"):
             values = cls._completed(values, first)
         made = cls(**values)
@@ -182,11 +184,10 @@ def host_and_port(url: SplitResult) -> tuple[str | None, int | None]:
     Raises:
         ConfigurationError: the port is not a number.
     """
-    try:
+    with contextlib.suppress(ValueError):  # its text would show the port, which is the password where somebody has forgotten the host
         return (unquote(url.hostname) if url.hostname else None), url.port
-    except ValueError as exc:
-        msg = f"the port of the {url.scheme}:// URL is not a number from 0 to 65535"
-        raise ConfigurationError(msg) from exc
+    msg = f"the port of the {url.scheme}:// URL is not a number from 0 to 65535"
+    raise ConfigurationError(msg)
 
 
 @lru_cache(maxsize=1)
@@ -206,11 +207,12 @@ def find_store(url: str, options: Mapping[str, Any], first: Settings | None = No
         known = ", ".join(f"{name}://" for name in sorted(points))
         msg = f"{scheme if separator else 'the URL'} {'is not a known scheme' if separator else 'has no scheme'}; use one of {known}"
         raise ConfigurationError(msg)
-    try:
+    parsed = None
+    with contextlib.suppress(ValueError):  # its text may show the password
         parsed = urlsplit(url)
-    except ValueError as exc:
-        msg = f"the {scheme}:// URL cannot be parsed"
-        raise ConfigurationError(msg) from exc
+    if parsed is None:
+        msg = f"the {scheme}:// URL cannot be parsed; look for brackets and odd characters in its host"
+        raise ConfigurationError(msg)
     if parsed.fragment:
         msg = f"the {scheme}:// URL has a fragment (#); write # as %23"
         raise ConfigurationError(msg)

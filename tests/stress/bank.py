@@ -141,7 +141,8 @@ class Bank:
         try:
             await (self._compute if protection == "computed" else self._rewrite)(session, payer, payee, what)
         except HoldallError as error:
-            self.errors[f"{type(error).__name__}, run again"] += holdall.is_retryable(error)
+            if holdall.is_retryable(error):
+                self.errors[f"{type(error).__name__}, run again"] += 1
             raise
         await session.create(Receipt(id=id, payer=payer, payee=payee, coins=coins))
 

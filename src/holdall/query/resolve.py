@@ -93,6 +93,7 @@ def _comparison(info: ModelInfo, spec: FieldSpec, path: tuple[str | int, ...], o
     if isinstance(value, _NOT_VALUES):
         msg = f"{place}: a filter compares with values, not with {type(value).__name__}"
         raise QueryError(msg)
+    _check_keys(info, spec, path)
     kind = _type_at(spec.type, path, place)
     if operator in ("ne", "not_in"):
         return Not(_comparison(info, spec, path, {"ne": "eq", "not_in": "in"}[operator], value))
@@ -110,6 +111,14 @@ def _comparison(info: ModelInfo, spec: FieldSpec, path: tuple[str | int, ...], o
         raise QueryError(msg) from exc
     except ValidationError as exc:
         raise ValidationError(str(exc), model=info.label, field=spec.name, value=value) from exc
+
+
+def _check_keys(info: ModelInfo, spec: FieldSpec, path: tuple[str | int, ...]) -> None:
+    for part in path:
+        try:
+            check_text(str(part))
+        except ValidationError as exc:
+            raise ValidationError(f"a key of its path: {exc}", model=info.label, field=spec.name, value=part) from exc
 
 
 def _type_at(kind: FieldType, path: tuple[str | int, ...], place: str) -> FieldType | None:

@@ -13,12 +13,12 @@ from uuid import UUID
 import annotated_types
 from pydantic.fields import FieldInfo
 
-from holdall.errors import ConfigurationError, QueryError
+from holdall.errors import ConfigurationError, QueryError, ValidationError
 from holdall.naming import near_miss
 from holdall.record.documents import Document, validity
 from holdall.record.fields import Index, OnDelete, Storage, StorageOption, storage_of
 from holdall.record.types import FieldType, Kind, analyse
-from holdall.record.values import INT_MAX, INT_MIN, WrongTypeError, plain_scalar
+from holdall.record.values import INT_MAX, INT_MIN, WrongTypeError, check_text, plain_scalar
 
 if TYPE_CHECKING:
     from holdall.record.record import Record
@@ -298,10 +298,18 @@ def stored_name(model: type[Record]) -> str:
     if name is None:
         words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", model.__name__)
         name = re.sub(r"\W+", "_", words).strip("_").lower()
-    if not isinstance(name, str) or not name or "\0" in name:
-        msg = f"{model.__name__}.Meta.name must be a text, not {name!r}"
-        raise ConfigurationError(msg)
-    return name
+    return _checked_name(name, f"{model.__name__}.Meta.name")
+
+
+def _checked_name(name: object, place: str) -> str:
+    if isinstance(name, str) and name:
+        try:
+            return check_text(name)
+        except ValidationError as exc:
+            msg = f"{place}: {exc}"
+            raise ConfigurationError(msg) from exc
+    msg = f"{place} must be a text, not {name!r}"
+    raise ConfigurationError(msg)
 
 
 def _field(model: type[Record], position: int, name: str, info: FieldInfo) -> FieldSpec:
@@ -315,7 +323,7 @@ def _field(model: type[Record], position: int, name: str, info: FieldInfo) -> Fi
     reference = None if storage.references is None else Reference(storage.references, storage.on_delete, storage.enforce)  # type: ignore[arg-type]
     return FieldSpec(
         name=name,
-        stored_name=storage.name or name,
+        stored_name=_checked_name(storage.name or name, f"{model.__name__}.{name}: the stored name"),
         type=kind,
         position=position,
         storage=storage,

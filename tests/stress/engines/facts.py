@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
@@ -68,6 +69,7 @@ class Facts:
         options: with which the backend is opened, so that the witness knows its connections.
         isolation: which anomalies occur at which level, and how the others are prevented.
         message_ends: where the messages end in the bytes of a server's reply; None where there is no server, and nothing to cut or kill.
+        server: makes a server of one's own, not started yet, that keeps what it has committed through a ``crash``; where there is one.
         slow: a query that takes much longer than any test.
         one_writer: whoever writes keeps every other writer waiting, whatever the rows, so that there are no deadlocks.
     """
@@ -78,5 +80,7 @@ class Facts:
     isolation: Table
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     message_ends: Callable[[bytes], list[int]] | None = None
+    server: Callable[[], Any] | None = None
+    crash: signal.Signals = signal.SIGQUIT
     slow: str = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 100000000) select count(*) from n"
     one_writer: bool = False

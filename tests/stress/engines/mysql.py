@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from holdall import Backend
+from tests.servers import MariadbServer
 from tests.servers.mariadb import connect
 from tests.stress.engines.facts import ERROR, NO, WAITS, WAITS_DEADLOCK, WAITS_ERROR, YES, Facts, Table, Witness
 
@@ -120,6 +122,8 @@ FACTS = Facts(
     label="MariaDB",
     witness=open_witness,
     message_ends=message_ends,
+    server=lambda: MariadbServer(durable=True),
+    crash=signal.SIGKILL,
     slow="select sleep(60)",
     isolation=ISOLATION,
 )

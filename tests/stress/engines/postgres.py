@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from holdall import Backend
+from tests.servers import PostgresServer
 from tests.stress.engines.facts import APPLICATION, ERROR, NO, WAITS, WAITS_ERROR, YES, Facts, Table, Witness
 
 _OURS = "application_name = $1 and datname = current_database()"
@@ -107,5 +108,6 @@ FACTS = Facts(
     witness=open_witness,
     options={"application_name": APPLICATION},
     message_ends=message_ends,
+    server=PostgresServer,
     isolation=ISOLATION,
 )

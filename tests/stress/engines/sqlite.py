@@ -9,6 +9,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio.lowlevel
+
 from holdall import Backend
 from tests.stress.engines.facts import ERROR, NO, WAITS, WAITS_ERROR, YES, Facts, Table, Witness
 
@@ -22,11 +24,21 @@ class SqliteWitness:
     async def run(self, *statements: str) -> None:
         """Run statements, each committed on its own."""
         for statement in statements:
-            self._connection.execute(statement)
+            while not self._succeeds(statement):  # the one writer of now may be a task of this loop
+                await anyio.lowlevel.checkpoint()
 
     async def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """Run a query."""
         return [tuple(row) for row in self._connection.execute(sql)]
+
+    def _succeeds(self, statement: str) -> bool:
+        try:
+            self._connection.execute(statement)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise
+            return False
+        return True
 
     async def sessions(self) -> None:
         """Know of none: there is no server."""

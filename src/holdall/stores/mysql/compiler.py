@@ -6,6 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial
 from typing import Any, NamedTuple
 
+import orjson
+
+from holdall.errors import UnsupportedOperation
 from holdall.query.operations import Insert, InsertAbsent, InsertMany, Lock, Update, UpdateWhere, Upsert
 from holdall.query.planner import Test
 from holdall.record.metadata import FieldSpec, ModelInfo
@@ -80,12 +83,8 @@ class _Place(NamedTuple):
 
 
 def _path(parts: Sequence[str | int]) -> str:
-    return "$" + "".join(f"[{part}]" if isinstance(part, int) else f".{_key(part)}" for part in parts)
-
-
-def _key(key: str) -> str:
-    escaped = key.replace("\\", "\\\\").replace('"', '\\"')
-    return f'"{escaped}"'
+    # A key is compared as the documents have it: in its canonical text, line breaks escaped.
+    return "$" + "".join(f"[{part}]" if isinstance(part, int) else f".{orjson.dumps(part).decode()}" for part in parts)
 
 
 class _Documents:
@@ -120,8 +119,12 @@ class _Documents:
         inside = self._tests[test.operator](parameters, place, test)
         return f"({inside}) IS NOT TRUE" if test.negated else f"({inside})"
 
-    @staticmethod
-    def _place(parameters: Parameters, column: str, path: tuple[str | int, ...]) -> _Place:
+    def _place(self, parameters: Parameters, column: str, path: tuple[str | int, ...]) -> _Place:
+        odd = next((part for part in path if isinstance(part, str) and part.startswith("-")), None)
+        if odd is not None and not self._flavour.dash_keys:
+            raise UnsupportedOperation(
+                f"{self._flavour.name} cannot reach the key {odd!r} of a document: its paths know no key that begins with '-'; rename it"
+            )
         value = f"JSON_EXTRACT({column}, {parameters.bind(_path(path))})"
         for at, part in enumerate(path):
             if isinstance(part, int):

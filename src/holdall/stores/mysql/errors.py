@@ -96,20 +96,27 @@ def never_sent(error: BaseException) -> bool:
 
 # -- the irregular ones ----------------------------------------------------------------------------------------------------------------
 
-_KEY = re.compile(r"for key '(?:[^']*\.)?([^']*)'$")
 _CONSTRAINT = re.compile(r"CONSTRAINT [`\"']?([^`\"']+)[`\"']?")
 _COLUMN = re.compile(r"[Cc]olumn '([^']*)'|column `(?:[^`]*`\.`)*([^`]*)`")
 _ENTRY = re.compile(r"^Duplicate entry '(.*)' for key ", re.DOTALL)
 
 
-def duplicate_key(text: str) -> str | None:
-    """Return the name of the index that a duplicate is about."""
-    match = _KEY.search(text)
-    return match[1] if match else None
+def duplicate_key(text: str, constraint: Callable[[str], object] = lambda _: None) -> str | None:
+    """Return the name of the index that a duplicate is about: MariaDB tells it, MySQL with the table's name and a dot before it.
+
+    Args:
+        constraint: tells whether a name is known, since names may hold dots and quotes themselves.
+    """
+    _, found, rest = text.rpartition("' for key '")
+    if not found:
+        return None
+    name = rest.removesuffix("'")
+    names = [name, *(name[place + 1 :] for place, letter in enumerate(name) if letter == ".")]
+    return next((known for known in names if known == "PRIMARY" or constraint(known)), names[-1])
 
 
 def _duplicate(_number: int, text: str, context: ErrorContext) -> HoldallError:
-    name = duplicate_key(text) or ""
+    name = duplicate_key(text, context.constraint) or ""
     model, fields = (context.model, context.key) if name == "PRIMARY" else context.constraint(name) or (context.model, ())
     if fields and all(field in context.values for field in fields):
         return DuplicateKeyError(model or "?", fields, tuple(context.values[field] for field in fields))

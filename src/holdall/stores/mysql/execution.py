@@ -102,7 +102,7 @@ async def _insert_rows(compiler: MysqlCompiler, connection: Connection, statemen
 async def _duplicate(compiler: MysqlCompiler, connection: Connection, operation: op.InsertMany, text: str) -> DuplicateKeyError:
     """Find out which row a duplicate is about: the server tells its values in a form that cannot always be read back."""
     info = operation.info
-    name = duplicate_key(text) or ""
+    name = duplicate_key(text, constraints(info).get) or ""
     fields = info.key if name == "PRIMARY" else constraints(info).get(name, ())
     values = [tuple(row[spec.position] for spec in fields) for row in operation.rows]
     twice = next((value for value, count in Counter(values).items() if count > 1 and None not in value), None)

@@ -22,6 +22,7 @@ class Flavour:
         pcre: regular expressions have named groups that refer to one another.
         json: a JSON expression ``{0}`` as what compares with ``canonical``, which is made of a canonical text. ``item`` is the same for
             a column of JSON_TABLE.
+        dash_keys: a quoted key in a JSON path may begin with "-"; to MariaDB's reader of paths that is a syntax error.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Flavour:
     json: str
     item: str
     canonical: str
+    dash_keys: bool
 
 
 _MARIADB = Flavour(
@@ -51,6 +53,7 @@ _MARIADB = Flavour(
     json="JSON_COMPACT({0}) COLLATE utf8mb4_nopad_bin",
     item="{0} COLLATE utf8mb4_nopad_bin",
     canonical="{0}",
+    dash_keys=False,
 )
 _MYSQL = Flavour(
     name="MySQL",
@@ -65,6 +68,7 @@ _MYSQL = Flavour(
     json="{0}",
     item="{0}",
     canonical="CAST({0} AS JSON)",
+    dash_keys=True,
 )
 DEFAULT = _MARIADB
 

@@ -65,11 +65,10 @@ def _duplicate(text: str, lookup: Lookup, model: str) -> HoldallError:
         name, fields = lookup(index[1], ()) or (model, (index[1],))
         return DuplicateKeyError(name, fields)
     parts = subject.split(", ")
-    dots = [place for place, letter in enumerate(parts[0]) if letter == "."]
-    for dot in dots:  # a table's or column's name may hold a dot itself
-        table = parts[0][:dot]
-        if (found := lookup(table, tuple(part[dot + 1 :] for part in parts))) is not None:
-            return DuplicateKeyError(*found)
+    for columns in ([subject], parts):  # a table's or column's name may hold a dot or a comma itself
+        for dot in (place for place, letter in enumerate(columns[0]) if letter == "."):
+            if (found := lookup(subject[:dot], tuple(part[dot + 1 :] for part in columns))) is not None:
+                return DuplicateKeyError(*found)
     table, _, _ = parts[0].rpartition(".")
     return DuplicateKeyError(table or model, [part[len(table) + 1 :] for part in parts])
 

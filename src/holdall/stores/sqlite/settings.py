@@ -39,8 +39,9 @@ class SqliteSettings(PoolSettings):
     def parts(cls, url: SplitResult) -> Mapping[str, Any]:
         """Return the path."""
         if url.netloc:
+            place = url.netloc.rpartition("@")[2]  # a name and password before it are another kind of URL's, and not to be shown
             raise ConfigurationError(
-                f"a sqlite URL has three slashes before a relative path, and four before an absolute one: sqlite:///{url.netloc}"
+                f"a sqlite URL has three slashes before a relative path, and four before an absolute one: sqlite:///{place}"
             )
         path = unquote(url.path)
         if path == "/:memory:":

@@ -84,6 +84,8 @@ class SqliteStore:
         if info is None:
             return None
         names = {spec.stored_name: spec.name for spec in info.fields}
+        if any("." in column and column not in names for column in columns):
+            return None  # the dot belongs to the name of another table
         return info.label, tuple(names.get(column, column) for column in columns)
 
     @property
