@@ -8,7 +8,7 @@ PIP := $(PY) -m pip --disable-pip-version-check --quiet
 CODE := src tests $(wildcard examples benchmarks)
 ARGS ?=
 
-.PHONY: help setup demo serve test check bench-quick docs support format lock build wheel-check changelog clean
+.PHONY: help setup demo serve test check bench bench-quick docs support format lock build wheel-check changelog clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +38,10 @@ support: .venv/dev.stamp ## run the conformance suite on every store, and make d
 	@$(PY) -m pytest -q -p holdall.testing.report --holdall-report .support.json $(addprefix tests/conformance/test_,memory.py sqlite.py postgres.py)
 	@$(PY) -m holdall.testing.report .support.json --output docs/support.md
 	@rm -f .support.json
+
+bench: .venv/dev.stamp ## measure every line beside every peer, and make docs/benchmarks.md of it
+	@scripts/install-servers
+	@$(PY) -m benchmarks --full --publish $(ARGS)
 
 bench-quick: .venv/dev.stamp ## compare the main lines with the raw drivers, in under two minutes
 	@scripts/install-servers
