@@ -27,7 +27,7 @@ from tests.servers.process import ServerMissing
 ROOT = Path(__file__).parents[1]
 RESULTS, PAGE, CHARTS = ROOT / "benchmarks" / "results", ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "benchmarks"
 QUICK = Effort(samples=7, seconds=0.08, warm_up=0.05, people=20_000)
-FULL = Effort(samples=5, seconds=1.0, warm_up=0.3, people=100_000)
+FULL = Effort(samples=5, seconds=1.0, warm_up=0.1, people=100_000)
 CHECK = Effort(samples=0, seconds=0.0, warm_up=0.0, people=3000)
 
 
