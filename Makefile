@@ -8,7 +8,7 @@ PIP := $(PY) -m pip --disable-pip-version-check --quiet
 CODE := src tests $(wildcard examples benchmarks)
 ARGS ?=
 
-.PHONY: help setup demo serve test check soak bench-quick docs support format lock build wheel-check changelog clean
+.PHONY: help setup demo serve test check soak bench bench-quick docs support format lock build wheel-check changelog clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,13 +35,17 @@ check: .venv/dev.stamp ## lint, format, types, layers, architecture
 
 support: .venv/dev.stamp ## run the conformance suite on every store, and make docs/support.md of what it shows
 	@scripts/install-servers
-	@$(PY) -m pytest -q -p holdall.testing.report --holdall-report .support.json $(addprefix tests/conformance/test_,memory.py sqlite.py postgres.py)
+	@$(PY) -m pytest -q -p holdall.testing.report --holdall-report .support.json $(addprefix tests/conformance/test_,memory.py sqlite.py postgres.py mysql.py)
 	@$(PY) -m holdall.testing.report .support.json --output docs/support.md
 	@rm -f .support.json
 
-soak: .venv/dev.stamp ## mix operations and faults for SECONDS on each of ENGINES (postgres,sqlite), and check what must always hold
+soak: .venv/dev.stamp ## mix operations and faults for SECONDS on each of ENGINES (postgres,mysql,sqlite), and check what must always hold
 	@scripts/install-servers
 	@$(PY) -m tests.soak --seconds $(or $(SECONDS),30) $(if $(ENGINES),--engines $(ENGINES)) $(ARGS)
+
+bench: .venv/dev.stamp ## measure every line beside every peer, and make docs/benchmarks.md of it
+	@scripts/install-servers
+	@$(PY) -m benchmarks --full --publish $(ARGS)
 
 bench-quick: .venv/dev.stamp ## compare the main lines with the raw drivers, in under two minutes
 	@scripts/install-servers

@@ -5,87 +5,111 @@ import asyncio
 import re
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import partial
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from random import Random
 from time import perf_counter
 
-from benchmarks.harness import Effort, Line, Result, measure
-from benchmarks.memory import peak_kib
-from benchmarks.on_postgres import postgres_lines
-from benchmarks.on_sqlite import sqlite_lines
-from benchmarks.report import environment, heading, summary, table, write_json
-from tests.servers.postgres import PostgresServer
+from benchmarks.chart import chart
+from benchmarks.engine import Engine
+from benchmarks.engines import ENGINES
+from benchmarks.harness import Contender, Effort, Result, check, contenders, measure, peak_kib
+from benchmarks.peer import Peer
+from benchmarks.report import heading, page, summary, table
+from benchmarks.round_trips import Counts, count_round_trips
+from benchmarks.run import Run, Verdict, environment, verdicts
+from benchmarks.work import Kind, Work
 from tests.servers.process import ServerMissing
 
-QUICK = Effort(samples=9, seconds=0.08, warm_up=0.08)
-FULL = Effort(samples=7, seconds=1.0, warm_up=0.5)
-Suite = Callable[[], AbstractAsyncContextManager[Sequence[Line]]]
+ROOT = Path(__file__).parents[1]
+RESULTS, PAGE, CHARTS = ROOT / "benchmarks" / "results", ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "benchmarks"
+QUICK = Effort(samples=7, seconds=0.08, warm_up=0.05, people=20_000)
+FULL = Effort(samples=5, seconds=1.0, warm_up=0.1, people=100_000)
+CHECK = Effort(samples=0, seconds=0.0, warm_up=0.0, people=3000)
 
 
-@asynccontextmanager
-async def on_sqlite() -> AsyncGenerator[Sequence[Line]]:
-    """Give the lines on SQLite, in a temporary folder."""
+@dataclass(frozen=True)
+class Choice:
+    """What of all there is was asked for."""
+
+    effort: Effort
+    lines: re.Pattern[str]
+    peers: re.Pattern[str]
+
+    def of(self, engine: Engine) -> tuple[Sequence[Peer], Sequence[Work]]:
+        """Return the peers and lines of the engine; the first peer, which others are compared with, is always one."""
+        peers = [peer for peer in engine.peers if peer is engine.peers[0] or self.peers.search(peer.name)]
+        return peers, [work for work in engine.work if self.lines.search(work.title)]
+
+    def is_whole(self, engine: Engine) -> bool:
+        """Whether nothing of the engine is left out."""
+        return self.of(engine) == (list(engine.peers), list(engine.work))
+
+
+async def run(engine: Engine, choice: Choice, loop: str) -> Run:
+    """Compare on one engine; print each line as soon as it is known."""
+    peers, work = choice.of(engine)
     with tempfile.TemporaryDirectory(prefix="holdall-bench-") as folder:
-        async with sqlite_lines(Path(folder)) as lines:
-            yield lines
+        async with engine.start(Path(folder), choice.effort.people) as server, AsyncExitStack() as stack:
+            about = environment(loop, server.versions)
+            print(f"\n{engine.title}: " + ", ".join(f"{name} {value}" for name, value in about.items()))
+            counts = await count_round_trips(server, peers, work) if choice.effort.samples else {}
+            opened = [(peer, place := await server.place(peer), await stack.enter_async_context(peer.open(place))) for peer in peers]
+            results: list[Result] = []
+            for line in work:
+                found = [each for peer, place, ways in opened for each in contenders(peer, ways, line, place, server)]
+                results += await _line(found, choice.effort, counts)
+    return Run(engine.name, about, choice.effort, results)
 
 
-def suites(server: PostgresServer | None) -> Mapping[str, Suite]:
-    """Return what can be compared on this machine."""
-    found: dict[str, Suite] = {}
-    if server is not None:
-        found["postgresql"] = lambda: postgres_lines(server.url)
-    found["sqlite"] = on_sqlite
-    return found
+async def _line(line: Sequence[Contender], effort: Effort, counts: Counts) -> list[Result]:
+    if not effort.samples:
+        for contender in line:
+            await check(contender)
+            print(f"  {contender.work.title}: {contender.name} is right")
+        return []
+    results = await measure(line, effort, Random())
+    for contender, result in zip(line, results, strict=True):
+        result.round_trips = counts.get((result.line, result.contender))
+        if contender.work.kind is Kind.STREAM:
+            result.peak_kib = await peak_kib(contender)
+    print(table(results), flush=True)
+    return results
 
 
-async def compare(chosen: Mapping[str, Suite], effort: Effort, wanted: re.Pattern[str]) -> tuple[list[Result], dict[str, float]]:
-    """Measure every line that is wanted; print each as soon as it is known."""
-    random = Random()
-    results: list[Result] = []
-    memory: dict[str, float] = {}
-    for suite in chosen.values():
-        async with suite() as lines:
-            for line in lines:
-                if wanted.search(line.name):
-                    found = await measure(line, effort, random)
-                    print(table(found), flush=True)
-                    results += found
-                    if "stream" in line.name:
-                        memory |= await stream_memory(line)
-    return results, memory
-
-
-async def stream_memory(line: Line) -> dict[str, float]:
-    """Measure what each contender of a stream holds, and print it."""
-    found: dict[str, float] = {}
-    for contender in line.contenders:
-        peak = found[f"{line.name}: {contender.name}"] = await peak_kib(partial(contender.call, 1))
-        print(f"    peak memory, {contender.name}: {peak:,.0f} KiB")
-    return found
-
-
-def start_server() -> PostgresServer | None:
-    """Start a private server that syncs every commit, as servers do; None where the machine has none."""
-    try:
-        return PostgresServer(durable=True).start()
-    except ServerMissing as exc:
-        print(f"without PostgreSQL: {exc}")
-        return None
+def publish() -> None:
+    """Make the page and the charts of the documentation of what the runs on all engines have left."""
+    CHARTS.mkdir(exist_ok=True)
+    sections: list[tuple[str, Run, list[Verdict]]] = []
+    for engine in ENGINES:
+        path = RESULTS / f"{engine.name}.json"
+        if path.exists():
+            kept = Run.read(path)
+            (CHARTS / f"{engine.name}.svg").write_text(chart(kept, engine.title))
+            sections.append((engine.title, kept, verdicts(kept, engine.targets)))
+    PAGE.write_text(page(sections))
 
 
 def parsed(words: Sequence[str]) -> argparse.Namespace:
     """Return the options of the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     length = parser.add_mutually_exclusive_group()
-    length.add_argument("--quick", action="store_const", dest="effort", const=QUICK, default=QUICK, help="under two minutes (the default)")
-    length.add_argument("--full", action="store_const", dest="effort", const=FULL, help="samples of a second")
-    parser.add_argument("--only", type=re.compile, default=re.compile(""), metavar="PATTERN", help="lines that match, such as 'sqlite get'")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample")
+    efforts = (
+        (QUICK, "quick", "the main lines beside the raw drivers"),
+        (FULL, "full", "samples of a second"),
+        (CHECK, "check", "only the answers"),
+    )
+    for effort, name, text in efforts:
+        length.add_argument(f"--{name}", action="store_const", dest="effort", const=effort, default=QUICK, help=text)
+    names = [engine.name for engine in ENGINES]
+    parser.add_argument("--engine", action="append", choices=names, help="this engine only; may be repeated")
+    parser.add_argument("--only", type=re.compile, default=re.compile(""), metavar="PATTERN", help="lines that match, such as 'get|save'")
+    peers = "peers that match, beside the raw driver; all of them where not --quick"
+    parser.add_argument("--peers", type=re.compile, metavar="PATTERN", help=peers)
+    parser.add_argument("--publish", action="store_true", help="keep what was measured, and make the documentation's page of it")
     parser.add_argument("--uvloop", action="store_true", help="use uvloop, where it is installed")
     return parser.parse_args(words)
 
@@ -93,19 +117,23 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
 def main(words: Sequence[str]) -> None:
     """Run what the words ask for."""
     options = parsed(words)
+    choice = Choice(options.effort, options.only, options.peers or re.compile("holdall|sqlite3" if options.effort is QUICK else ""))
     begun = perf_counter()
-    server = None if options.only.pattern.startswith("sqlite") else start_server()
-    about = environment("uvloop" if options.uvloop else "asyncio", {} if server is None else {"postgresql": server.version})
-    print(", ".join(f"{name} {value}" for name, value in about.items()) + "\n\n" + heading())
-    try:
-        with asyncio.Runner(loop_factory=_uvloop() if options.uvloop else None) as runner:
-            results, memory = runner.run(compare(suites(server), options.effort, options.only))
-    finally:
-        if server is not None:
-            server.delete()
-    print(f"\n{summary(results)}\n{perf_counter() - begun:.0f} s")
-    if options.json is not None:
-        write_json(options.json, about, results, memory)
+    for engine in ENGINES:
+        if options.engine and engine.name not in options.engine:
+            continue
+        try:
+            with asyncio.Runner(loop_factory=_uvloop() if options.uvloop else None) as runner:
+                done = runner.run(run(engine, choice, "uvloop" if options.uvloop else "asyncio"))
+        except ServerMissing as exc:
+            print(f"without {engine.title}: {exc}")
+            continue
+        print(f"\n{summary(verdicts(done, engine.targets))}")
+        if options.publish and choice.is_whole(engine):
+            done.write(RESULTS)
+    if options.publish:
+        publish()
+    print(f"{perf_counter() - begun:.0f} s")
 
 
 def _uvloop() -> Callable[[], asyncio.AbstractEventLoop]:
@@ -114,4 +142,5 @@ def _uvloop() -> Callable[[], asyncio.AbstractEventLoop]:
 
 
 if __name__ == "__main__":
+    print(heading())
     main(sys.argv[1:])

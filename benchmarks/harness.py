@@ -1,7 +1,8 @@
-"""Measuring: contenders of one line take turns, in shuffled order, and are compared round by round."""
+"""Measuring: the contenders of a line take turns, in shuffled order."""
 
 import asyncio
 import gc
+import tracemalloc
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -9,70 +10,66 @@ from statistics import median
 from time import perf_counter, process_time
 from typing import Any, NamedTuple
 
-
-@dataclass(frozen=True)
-class Contender:
-    """One way to do a line's work.
-
-    Attributes:
-        call: does it once. It is given the next number of the line, or what ``prepare`` made of it.
-        check: is given the result and the number; raises ``AssertionError`` when the work was not done.
-        prepare: runs outside the clock.
-        target: the ratio to the line's baseline that is wanted.
-    """
-
-    name: str
-    call: Callable[[Any], Awaitable[Any]]
-    check: Callable[[Any, int], Awaitable[None]]
-    prepare: Callable[[int], Any] | None = None
-    target: float | None = None
+from benchmarks.peer import Peer, Place, Way
+from benchmarks.work import CHECKS, Look, Work, arguments
 
 
-@dataclass(frozen=True)
-class Line:
-    """The same work in several ways; the first contender is the baseline.
-
-    Attributes:
-        numbers: makes the numbers of one sample, or of all of them when it returns the same iterator again.
-        tasks: how many do the work at the same time.
-        reset: runs before every sample, outside the clock.
-    """
-
-    name: str
-    contenders: Sequence[Contender]
-    numbers: Callable[[], Iterator[int]]
-    tasks: int = 1
-    reset: Callable[[], Awaitable[None]] | None = None
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How long to measure: ``samples`` of ``seconds`` for every contender."""
+class Effort(NamedTuple):
+    """How long to measure: ``samples`` of ``seconds`` for every contender, on so many ``people``."""
 
     samples: int
     seconds: float
     warm_up: float
+    people: int
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A peer's way to do the work of a line.
+
+    Attributes:
+        empty: removes all newcomers.
+        arguments: what the calls are given; no sample is given what another was.
+    """
+
+    peer: Peer
+    way: Way
+    work: Work
+    place: Place
+    look: Look
+    empty: Callable[[], Awaitable[None]]
+    arguments: Iterator[Any]
+
+    @property
+    def name(self) -> str:
+        """The peer with its variant."""
+        return f"{self.peer.name}, {self.way.variant}" if self.way.variant else self.peer.name
+
+    async def call(self, argument: Any) -> Any:
+        """Do the work once, preparation included."""
+        return await self.way.call(argument if self.way.prepare is None else self.way.prepare(argument))
 
 
 @dataclass
 class Result:
-    """What was measured of one contender.
+    """What was measured of one contender on one line.
 
     Attributes:
         rates: calls per second of each sample.
-        ratios: each divided by the baseline's of the same round.
-        processor: processor seconds of this process per call, all threads, of each sample; the least counts, because what else runs on
+        processor: processor seconds of this process for a call, all threads, of each sample; the least counts, because what else runs on
             the machine adds little to it.
+        round_trips: of a call; None where they cannot be counted.
+        peak_kib: the most memory that the check held, of a stream.
     """
 
     line: str
+    peer: str
     contender: str
-    tasks: int
-    target: float | None
-    is_baseline: bool
+    role: str
     rates: list[float] = field(default_factory=list[float])
-    ratios: list[float] = field(default_factory=list[float])
     processor: list[float] = field(default_factory=list[float])
+    round_trips: float | None = None
+    peak_kib: float | None = None
 
     @property
     def rate(self) -> float:
@@ -80,46 +77,66 @@ class Result:
         return median(self.rates)
 
     @property
-    def ratio(self) -> float:
-        """The median of the ratios."""
-        return median(self.ratios)
-
-    @property
-    def verdict(self) -> str:
-        """Whether the target is met; empty where there is none."""
-        return "" if self.target is None else "ok" if self.ratio >= self.target else "missed"
+    def fastest(self) -> float:
+        """The highest of the rates, which is the least disturbed."""
+        return max(self.rates)
 
 
-async def measure(line: Line, effort: Effort, random: Random) -> list[Result]:
-    """Check every contender, warm it up, then take the samples."""
+def contenders(peer: Peer, ways: Sequence[Way], work: Work, place: Place, server: Any) -> list[Contender]:
+    """Return the ways in which a peer does the work of a line; none where it cannot."""
+
+    async def empty() -> None:
+        await server.empty(place)
+
+    look = decoded(server.look(place), peer)
+    return [Contender(peer, way, work, place, look, empty, arguments(work, place.people)) for way in ways if way.kind is work.kind]
+
+
+def decoded(look: Look, peer: Peer) -> Look:
+    """Return a look that gives the values of people in the place of what the columns hold."""
+
+    async def decoding(table: str, numbers: range) -> list[Sequence[Any]]:
+        return [tuple(peer.stored(row)) for row in await look(table, numbers)]
+
+    return decoding
+
+
+async def check(contender: Contender) -> None:
+    """Have the work done once; raise ``AssertionError`` when it was not."""
+    await contender.empty()
+    try:
+        await CHECKS[contender.work.kind](contender.call, next(contender.arguments), contender.peer.read, contender.look)
+    except AssertionError as exc:
+        msg = f"{contender.work.title}: {contender.name} does not do the work: {exc}"
+        raise AssertionError(msg) from exc
+
+
+async def peak_kib(contender: Contender) -> float:
+    """Return the most KiB that one call held at once, above what there was before. Tracing is slow, so that it is no part of a sample."""
     gc.collect()
-    for contender in line.contenders:
-        await _check(line, contender)
-        await _sample(line, contender, effort.warm_up)
-    results = [
-        Result(line.name, contender.name, line.tasks, contender.target, is_baseline=contender is line.contenders[0])
-        for contender in line.contenders
-    ]
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        await contender.call(next(contender.arguments))
+        return (tracemalloc.get_traced_memory()[1] - before) / 1024
+    finally:
+        tracemalloc.stop()
+
+
+async def measure(line: Sequence[Contender], effort: Effort, random: Random) -> list[Result]:
+    """Check and warm up every contender, then take the samples."""
+    results: list[Result] = []
+    for contender in line:
+        await check(contender)
+        await _sample(contender, effort.warm_up)
+        results.append(Result(contender.work.title, contender.peer.name, contender.name, contender.peer.role))
     for _ in range(effort.samples):
-        for position in random.sample(range(len(results)), len(results)):
-            sample = await _sample(line, line.contenders[position], effort.seconds)
+        for position in random.sample(range(len(line)), len(line)):
+            sample = await _sample(line[position], effort.seconds)
             results[position].rates.append(sample.calls / sample.seconds)
             results[position].processor.append(sample.processor / sample.calls)
-        for result in results:
-            result.ratios.append(result.rates[-1] / results[0].rates[-1])
     return results
-
-
-async def _check(line: Line, contender: Contender) -> None:
-    if line.reset is not None:
-        await line.reset()
-    number = next(line.numbers())
-    result = await contender.call(number if contender.prepare is None else contender.prepare(number))
-    try:
-        await contender.check(result, number)
-    except AssertionError as exc:
-        msg = f"{line.name}: {contender.name} does not do the work: {exc}"
-        raise AssertionError(msg) from exc
 
 
 class _Sample(NamedTuple):
@@ -128,13 +145,13 @@ class _Sample(NamedTuple):
     processor: float
 
 
-async def _sample(line: Line, contender: Contender, seconds: float) -> _Sample:
-    if line.reset is not None:
-        await line.reset()
+async def _sample(contender: Contender, seconds: float) -> _Sample:
+    if contender.work.writes:
+        await contender.empty()
     gc.collect(1)
-    if contender.prepare is not None:
-        return await _prepared_sample(contender, contender.prepare, line.numbers(), seconds)
-    numbers, call, clock = line.numbers(), contender.call, perf_counter
+    if contender.way.prepare is not None:
+        return await _prepared_sample(contender, contender.way.prepare, seconds)
+    numbers, call, clock = contender.arguments, contender.way.call, perf_counter
     calls = 0
 
     async def work() -> None:
@@ -145,20 +162,20 @@ async def _sample(line: Line, contender: Contender, seconds: float) -> _Sample:
 
     begun, worked = clock(), process_time()
     stop = begun + seconds
-    if line.tasks == 1:
+    if contender.work.tasks == 1:
         await work()
     else:
-        await asyncio.gather(*(work() for _ in range(line.tasks)))
+        await asyncio.gather(*(work() for _ in range(contender.work.tasks)))
     return _Sample(calls, clock() - begun, process_time() - worked)
 
 
-async def _prepared_sample(contender: Contender, prepare: Callable[[int], Any], numbers: Iterator[int], seconds: float) -> _Sample:
+async def _prepared_sample(contender: Contender, prepare: Callable[[range], Any], seconds: float) -> _Sample:
     spent = processor = 0.0
     calls = 0
     while spent < seconds:
-        prepared = prepare(next(numbers))
+        prepared = prepare(next(contender.arguments))
         begun, worked = perf_counter(), process_time()
-        await contender.call(prepared)
+        await contender.way.call(prepared)
         spent += perf_counter() - begun
         processor += process_time() - worked
         calls += 1

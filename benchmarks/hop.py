@@ -34,7 +34,6 @@ class Hop:
 
     def _run(self) -> None:
         connection = sqlite3.connect(self._path, isolation_level=None)
-        connection.execute("pragma synchronous=full")
         while (job := self._jobs.get()) is not None:
             future, function, args = job
             try:
@@ -54,25 +53,3 @@ def _answer(future: asyncio.Future[Any], result: object) -> None:
 def _fail(future: asyncio.Future[Any], error: Exception) -> None:
     if not future.done():
         future.set_exception(error)
-
-
-def execute(connection: sqlite3.Connection, text: str, values: tuple[Any, ...] = ()) -> None:
-    """Run a statement; outside a transaction it is committed at once."""
-    connection.execute(text, values)
-
-
-def fetch_one(connection: sqlite3.Connection, text: str, values: tuple[Any, ...]) -> Any:
-    """Return one row."""
-    return connection.execute(text, values).fetchone()
-
-
-def fetch_all(connection: sqlite3.Connection, text: str, values: tuple[Any, ...]) -> list[Any]:
-    """Return all rows."""
-    return connection.execute(text, values).fetchall()
-
-
-def execute_many(connection: sqlite3.Connection, text: str, rows: list[tuple[Any, ...]]) -> None:
-    """Run a statement for every row, in one transaction."""
-    connection.execute("begin immediate")
-    connection.executemany(text, rows)
-    connection.execute("commit")

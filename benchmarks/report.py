@@ -1,88 +1,114 @@
-"""The table, and the same as JSON."""
+"""What a run prints, and the page of the documentation."""
 
-import json
-import os
-import platform
-import sqlite3
-import sys
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
-from itertools import groupby
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 from benchmarks.harness import Result
+from benchmarks.run import Run, Verdict
 
-_PACKAGES = ("holdall", "asyncpg", "aiosqlite", "pydantic", "msgspec", "uvloop")
-_WIDTH = 30
-
-
-def environment(loop: str, servers: Mapping[str, str]) -> dict[str, Any]:
-    """Return what the figures depend on."""
-    found = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "python": platform.python_version(), "system": platform.platform()}
-    found |= {"cpus": str(os.cpu_count()), "event loop": loop, "sqlite": sqlite3.sqlite_version, **servers}
-    return found | {package: number for package in _PACKAGES if (number := _version(package)) is not None}
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+_WIDTH = 34
+LONG_ENOUGH = 1.0  # seconds of a sample from which on figures are worth keeping
 
 
 def heading() -> str:
-    """Return the first line of the table."""
-    return f"{'':{_WIDTH}} {'per second':>11} {'(range)':>19} {'ratio':>7} {'(range)':>13} {'cpu µs':>9} {'target':>7}"
+    """Return the first line of what is printed."""
+    return f"{'':{_WIDTH}} {'per second':>10} {'(range)':>17} {'x raw':>7} {'cpu µs':>9} {'trips':>6}"
 
 
-def table(results: Iterable[Result]) -> str:
-    """Return the rows of some lines."""
-    parts: list[str] = []
-    for line, group in groupby(results, key=lambda result: result.line):
-        parts.append(line)
-        parts += [_row(result) for result in group]
-    return "\n".join(parts)
+def table(results: Sequence[Result]) -> str:
+    """Return a line's results, to be printed."""
+    return "\n".join([results[0].line, *(_printed(result, results[0]) for result in results)])
 
 
-def _row(result: Result) -> str:
-    rates = f"({_short(min(result.rates))}–{_short(max(result.rates))})"
-    ratios = "" if result.is_baseline else f"({min(result.ratios):.2f}–{max(result.ratios):.2f})"
-    target = "" if result.target is None else f"{result.target:.2f}"
-    measured = f"  {result.contender:{_WIDTH - 2}} {_short(result.rate):>11} {rates:>19} {result.ratio:>7.2f} {ratios:>13}"
-    return f"{measured} {min(result.processor) * 1e6:>9,.1f} {target:>7} {result.verdict}".rstrip()
+def _printed(result: Result, baseline: Result) -> str:
+    cells = f"{short(result.rate):>10} {_range(result):>17} {_times(result, baseline):>7} {_processor(result):>9} {_trips(result):>6}"
+    peak = "" if result.peak_kib is None else f"  peak {result.peak_kib:,.0f} KiB"
+    return f"  {result.contender:{_WIDTH - 2}} {cells}{peak}".rstrip()
 
 
-def _short(rate: float) -> str:
-    return f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
+def short(number: float) -> str:
+    """Return a number with three digits or more."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
-def summary(results: Sequence[Result]) -> str:
+def _range(result: Result) -> str:
+    return f"({short(min(result.rates))}–{short(max(result.rates))})"
+
+
+def _times(result: Result, baseline: Result) -> str:
+    return f"{result.fastest / baseline.fastest:.2f}"
+
+
+def _processor(result: Result) -> str:
+    return short(min(result.processor) * 1e6)
+
+
+def _trips(result: Result) -> str:
+    return "" if result.round_trips is None else f"{result.round_trips:.3g}"
+
+
+def summary(verdicts: Sequence[Verdict]) -> str:
     """Return how many targets were met, and which were not."""
-    aimed = [result for result in results if result.target is not None]
-    missed = [result for result in aimed if result.verdict == "missed"]
-    texts = (f"  missed  {result.line}: {result.contender} {result.ratio:.2f} of {result.target:.2f}" for result in missed)
-    return "\n".join([f"{len(aimed) - len(missed)} of {len(aimed)} targets met", *texts])
+    missed = [verdict for verdict in verdicts if not verdict.is_met]
+    texts = (f"  missed: {_said(verdict)}" for verdict in missed)
+    return "\n".join([f"{len(verdicts) - len(missed)} of {len(verdicts)} targets met", *texts])
 
 
-def write_json(path: Path, about: Mapping[str, Any], results: Sequence[Result], memory: Mapping[str, float]) -> None:
-    """Write everything that was measured, every sample included."""
-    rows = [
-        {
-            "line": result.line,
-            "contender": result.contender,
-            "tasks": result.tasks,
-            "baseline": result.is_baseline,
-            "per_second": result.rate,
-            "ratio": result.ratio,
-            "processor_seconds": min(result.processor),
-            "target": result.target,
-            "verdict": result.verdict or None,
-            "samples": {"per_second": result.rates, "ratio": result.ratios},
-        }
-        for result in results
-    ]
-    text = json.dumps({"environment": about, "results": rows, "stream_peak_kib": memory}, indent=1, ensure_ascii=False)
-    path.write_text(text + "\n")
-    sys.stderr.write(f"written: {path}\n")
+def _said(verdict: Verdict) -> str:
+    target = verdict.target
+    return f"{target.line}: {target.contender} {verdict.times:.2f} × {target.than}, wanted {target.times:g}"
+
+
+# -- the page --------------------------------------------------------------------------------------------------------------------------
+
+_INTRODUCTION = """\
+# Benchmarks
+
+This page and its charts are made by `make bench` of what it measured; do not edit them. What is measured and how, and why a target is
+missed where one is, is written in `benchmarks/README.md` in the repository.
+
+The charts show calls per second, grey for raw drivers, green for holdall; a bar's length is its share of the line's best.
+Trust the ratios: **× raw** is the fastest sample beside the fastest of the raw driver, which is the first of each line. *CPU* is the
+processor time of the client for a call, *trips* the round trips to the server. Every answer was checked before it was timed.
+"""
+
+
+def page(sections: Iterable[tuple[str, Run, Sequence[Verdict]]]) -> str:
+    """Return the page, of runs with the titles of their engines."""
+    return "\n".join([_INTRODUCTION, *(_section(*section) for section in sections)])
+
+
+def _section(title: str, run: Run, verdicts: Sequence[Verdict]) -> str:
+    about = ", ".join(f"{name} {value}" for name, value in run.about.items())
+    samples = f"{run.effort.people:,} people, {run.effort.samples} samples of {run.effort.seconds:g} s in shuffled order"
+    parts = [f"## {title}\n"]
+    if run.effort.seconds < LONG_ENOUGH:
+        parts.append("**These samples are too short to trust; `make bench` replaces them.**\n")
+    parts += [f"![Calls per second on {title}](benchmarks/{run.engine}.svg)\n", f"{about}; {samples}.\n", _rows(run)]
+    return "\n".join([*parts, _targets(verdicts)])
+
+
+def _rows(run: Run) -> str:
+    has_trips = any(result.round_trips is not None for result in run.results)
+    names = ["line", "contender", "per second (range)", "× raw", "CPU µs", *(["trips"] if has_trips else [])]
+    rows = [names, ["---", "---", *["---:"] * (len(names) - 2)]]
+    for line, results in run.lines():
+        for result in results:
+            rate = f"{short(result.rate)} {_range(result)}"
+            cells = [rate, _times(result, results[0]), _processor(result), *([_trips(result)] if has_trips else [])]
+            rows.append(["" if result is not results[0] else line, result.contender, *cells])
+    peaks = [f"{result.contender} {result.peak_kib:,.0f}" for result in run.results if result.peak_kib is not None]
+    return _table(rows) + f"\nPeak memory of the streams in KiB: {', '.join(peaks)}.\n"
+
+
+def _targets(verdicts: Sequence[Verdict]) -> str:
+    met = sum(verdict.is_met for verdict in verdicts)
+    rows = [["line", "contender", "beside", "wanted", "measured", ""], ["---", "---", "---", "---:", "---:", "---"]]
+    for verdict in verdicts:
+        target = verdict.target
+        measured = [f"{target.times:g}", f"{verdict.times:.2f}", "" if verdict.is_met else "**missed**"]
+        rows.append([target.line, target.contender, target.than, *measured])
+    return f"{met} of {len(verdicts)} targets are met.\n\n{_table(rows)}"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)

@@ -31,6 +31,16 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "holdall(isolation): 'rollback' undoes the test's work, 'fresh' gives it a database of its own")
 
 
+@pytest.hookimpl(trylast=True)  # after the fixtures of the session have gone
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Remove this worker's databases, before it says that it is done: from then on it has ten seconds to live."""
+    scratches = session.config.stash.get(_KEY, None)
+    if scratches is not None:
+        # In a thread, because asyncio.run() would take the event loop of this one away from other plugins.
+        with ThreadPoolExecutor(1) as threads:
+            threads.submit(lambda: asyncio.run(scratches.remove())).result()
+
+
 @pytest.fixture
 def backend_url(pytestconfig: pytest.Config) -> str:
     """Return the URL of the database for tests: ``holdall_url`` of pytest's settings. Override it to compute one."""
@@ -96,13 +106,4 @@ def _scratches_of_worker(config: pytest.Config) -> Scratches | None:
 
     if "PYTEST_XDIST_WORKER" not in os.environ:
         return None
-    if _KEY not in config.stash:
-        scratches = config.stash[_KEY] = Scratches()
-
-        def remove() -> None:
-            # In a thread, because asyncio.run() would take the event loop of this one away from other plugins.
-            with ThreadPoolExecutor(1) as threads:
-                threads.submit(lambda: asyncio.run(scratches.remove())).result()
-
-        config.add_cleanup(remove)
-    return config.stash[_KEY]
+    return config.stash.setdefault(_KEY, Scratches())

@@ -109,7 +109,7 @@ class _Objects:
         return Manager(owner)
 
 
-class Model(Record):
+class Model(Record, defer_build=True):
     """A pydantic model that can be stored.
 
     Declare fields with ``Field``, at least one with ``primary_key=True``, and options in ``class Meta``. The class itself knows no
@@ -134,3 +134,6 @@ class Model(Record):
     async def refresh(self, *, session: Session | None = None) -> Self:
         """Read the record again; errors as ``Backend.refresh``."""
         return await (session or _bound(type(self))).refresh(self)
+
+
+del Model.model_config["defer_build"]  # as in `Record`

@@ -8,7 +8,6 @@ import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from importlib.metadata import entry_points
 from typing import Any, ClassVar, Self, Union, get_args, get_origin, get_type_hints
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -192,6 +191,8 @@ def host_and_port(url: SplitResult) -> tuple[str | None, int | None]:
 
 @lru_cache(maxsize=1)
 def _descriptors() -> Mapping[str, Any]:
+    from importlib.metadata import entry_points  # noqa: PLC0415 - it brings email, csv and zipfile: for those who open a backend
+
     return {point.name: point for point in entry_points(group="holdall.stores")}
 
 

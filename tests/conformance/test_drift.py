@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Sequence
 from decimal import Decimal
 from uuid import UUID
@@ -217,3 +219,30 @@ async def test_what_a_session_has_not_committed_is_not_seen(sql_url: str) -> Non
 )
 def test_a_difference_reads_as_a_sentence(difference: Difference, text: str) -> None:
     assert str(difference) == text
+
+
+WITHOUT_ALEMBIC = """
+import asyncio, sys
+sys.modules["alembic"] = None
+import holdall
+
+class Thing(holdall.Model):
+    id: int = holdall.Field(primary_key=True)
+
+async def main():
+    async with holdall.open(sys.argv[1]) as backend:
+        await backend.initialize(Thing)
+        await backend.create(Thing(id=1))
+        try:
+            print(await backend.check(Thing))
+        except holdall.MissingDriverError as exc:
+            print(exc.package, exc.extra, exc)
+
+asyncio.run(main())
+"""
+
+
+def test_without_alembic_all_else_works_and_the_error_names_the_extra(sql_url: str) -> None:
+    done = subprocess.run([sys.executable, "-W", "error", "-c", WITHOUT_ALEMBIC, sql_url], capture_output=True, text=True, check=False)
+
+    assert done.stdout == "alembic schema the driver 'alembic' is not installed; run: pip install 'holdall[schema]'\n", done.stderr

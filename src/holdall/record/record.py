@@ -83,7 +83,7 @@ def _check_names(cls: type[Record]) -> None:
             raise ConfigurationError(msg)
 
 
-class Record(pydantic.BaseModel, metaclass=RecordMeta):
+class Record(pydantic.BaseModel, metaclass=RecordMeta, defer_build=True):
     """A pydantic model that can be stored. A ``class Meta`` in it says how: ``name, indexes, order_by, backend``.
 
     There is none here: type checkers would want every model's to be a subclass of it.
@@ -127,6 +127,10 @@ class Record(pydantic.BaseModel, metaclass=RecordMeta):
         row = state.pop("__holdall_state__", None)
         super().__setstate__(state)
         set_state(self, None if row is None else (None, row))
+
+
+# The base classes hold no values: their own build is put off, because it would take a third of `import holdall`; models are built at once.
+del Record.model_config["defer_build"]
 
 
 def _with_state(record: R, state: State | None) -> R:

@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from functools import lru_cache
+from functools import cache, lru_cache
 
 from holdall.errors import QueryError
 from holdall.naming import near_miss
 
-_comment = r"/\*(?:(?!/\*|\*/).)*\*/"
-for _ in range(3):  # PostgreSQL's comments nest
-    _comment = rf"/\*(?:(?!/\*|\*/).|{_comment})*\*/"
 
-_TOKENS = re.compile(
-    rf"""
-      (?P<escape>(?<!\w)[eE]'(?:[^'\\]|''|\\.)*')
-    | (?P<text>'(?:[^']|'')*')
-    | (?P<name>"(?:[^"]|"")*")
-    | (?P<line>--[^\n]*)
-    | (?P<block>{_comment})
-    | (?P<dollar>(?<![\w$])\$(?P<tag>(?:[^\W\d]\w*)?)\$.*?\$(?P=tag)\$)
-    | (?P<cast>::)
-    | (?<![\w:]):(?P<parameter>[^\W\d]\w*)
-    """,
-    re.VERBOSE | re.DOTALL,
-)
+@cache
+def _tokens() -> re.Pattern[str]:
+    comment = r"/\*(?:(?!/\*|\*/).)*\*/"
+    for _ in range(3):  # PostgreSQL's comments nest
+        comment = rf"/\*(?:(?!/\*|\*/).|{comment})*\*/"
+    return re.compile(
+        rf"""
+          (?P<escape>(?<!\w)[eE]'(?:[^'\\]|''|\\.)*')
+        | (?P<text>'(?:[^']|'')*')
+        | (?P<name>"(?:[^"]|"")*")
+        | (?P<line>--[^\n]*)
+        | (?P<block>{comment})
+        | (?P<dollar>(?<![\w$])\$(?P<tag>(?:[^\W\d]\w*)?)\$.*?\$(?P=tag)\$)
+        | (?P<cast>::)
+        | (?<![\w:]):(?P<parameter>[^\W\d]\w*)
+        """,
+        re.VERBOSE | re.DOTALL,
+    )
 
 
 @lru_cache(maxsize=512)
@@ -41,7 +43,7 @@ def positional(sql: str, mark: str) -> tuple[str, tuple[str, ...]]:
             names.append(name)
         return f"{mark}{names.index(name) + 1}"
 
-    return _TOKENS.sub(replace, sql), tuple(names)
+    return _tokens().sub(replace, sql), tuple(names)
 
 
 def bound(names: tuple[str, ...], given: Iterable[str], value: Callable[[str], object]) -> list[object]:

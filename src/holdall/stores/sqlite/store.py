@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -194,15 +194,10 @@ class SqliteStore:
         """Return the model and field whose reference failed, where there is only one that it can be."""
         info: ModelInfo = operation.info
         removes = isinstance(operation, op.Delete | op.DeleteMany | op.DeleteWhere)
-        candidates = [
-            (other, spec)
-            for other in (self._tables.values() if removes else (info,))
-            for spec, target in other.references
-            if spec.reference is not None and spec.reference.enforce and (target is info or not removes)
-        ]
-        if len(candidates) != 1:
+        candidates = restricting(info, self._tables.values()) if removes else [(info, spec) for spec, _ in enforced(info)]
+        if len({other.label for other, _ in candidates}) != 1:
             return info.label, ()
-        return candidates[0][0].label, (candidates[0][1].name,)
+        return candidates[0][0].label, (candidates[0][1].name,) if len(candidates) == 1 else ()
 
     async def stream(self, operation: Select, batch: int) -> SqliteStream:
         """Start a query on a connection of its own."""
@@ -232,6 +227,8 @@ class SqliteStore:
     async def drop(self, models: Sequence[ModelInfo]) -> None:
         """Drop the tables."""
         await self.engine.write(_define, await anyio.to_thread.run_sync(_removal, models), groupable=False)
+        for info in models:
+            self._tables.pop(info.name, None)
 
     async def compare(self, models: Sequence[ModelInfo]) -> list[Difference]:
         """Compare what is defined in the file with what ``prepare`` would define."""
@@ -292,6 +289,26 @@ def _unbindable(operation: op.Raw) -> HoldallError:
     return ValidationError(
         f"sqlite cannot bind one of {shown}; pass a Decimal as the number that its column holds, and documents as JSON text"
     )
+
+
+def enforced(info: ModelInfo) -> list[tuple[FieldSpec, ModelInfo]]:
+    """Return the references that SQLite checks, with what they refer to."""
+    return [(spec, target) for spec, target in info.references if spec.reference is not None and spec.reference.enforce]
+
+
+def restricting(info: ModelInfo, known: Collection[ModelInfo]) -> list[tuple[ModelInfo, FieldSpec]]:
+    """Return the references that can keep a record from being removed, also from behind those that cascade."""
+    found: list[tuple[ModelInfo, FieldSpec]] = []
+    removed = [info]
+    for target in removed:  # grows while it is read
+        for other in known:
+            for spec in [spec for spec, referred in enforced(other) if referred is target]:
+                assert spec.reference is not None
+                if spec.reference.on_delete == "restrict":
+                    found.append((other, spec))
+                elif spec.reference.on_delete == "cascade" and other not in removed:
+                    removed.append(other)
+    return found
 
 
 def _written(operation: Any, cause: BaseException | None) -> dict[str, Any]:
