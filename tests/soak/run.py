@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import tempfile
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,6 +41,7 @@ async def soak(engine: str, seconds: float, seed: int, meanwhile: Callable[[Witn
     facts = ENGINES[engine]
     report = Report(engine, seconds, seed)
     chance = random.Random(seed)
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: _complain(report, context))
     async with _arena(facts) as arena:
         through = arena.url if arena.proxy is None else arena.proxy.url(arena.url)
         async with holdall.open(through, pool_max_size=CONNECTIONS, acquire_timeout=20, **facts.options) as backend:
@@ -52,6 +53,16 @@ async def soak(engine: str, seconds: float, seed: int, meanwhile: Callable[[Witn
             await _mix(crew, saboteur, seconds, lambda: _meanwhile(meanwhile, facts, arena))
             await _look_back(backend, facts, arena, crew, report)
     return report
+
+
+def _complain(report: Report, context: Mapping[str, Any]) -> None:
+    """Note what the event loop would log. A bare future is a driver's, and is told among the errors; a task could be one of ours."""
+    future, error = context.get("future"), context.get("exception")
+    text = f"{context['message']} ({type(error).__name__})"
+    if "task" in context or future is None or isinstance(future, asyncio.Task):
+        report.check("no task is left to itself", holds=False, found=f"{text}: {context.get('task', future)!r} {error!r}")
+    else:
+        report.errors[f"in the log: {text}"] += 1
 
 
 async def _mix(crew: Crew, saboteur: Saboteur, seconds: float, meanwhile: Callable[[], Awaitable[None]]) -> None:

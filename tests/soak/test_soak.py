@@ -16,7 +16,7 @@ from tests.soak.work import KINDS
 from tests.stress.engines import ENGINES, Witness
 
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 4.0
+SECONDS = 3.0
 
 
 @pytest.fixture(params=list(ENGINES))
