@@ -85,5 +85,5 @@ def test_a_text_of_any_shape_is_a_backend_or_refused(url: str) -> None:
 )
 def test_options_of_any_kind_are_taken_or_refused(options: Mapping[str, Any]) -> None:
     options = {name: value for name, value in options.items() if name not in ("url", "first")}
-    for url in ("memory://", "sqlite:///x.db", "postgresql://localhost/db"):
+    for url in ("memory://", "sqlite:///x.db", "postgresql://localhost/db", "mysql://localhost/db"):
         assert opened(url, **options)
