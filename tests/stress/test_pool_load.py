@@ -66,20 +66,36 @@ async def test_a_thousand_tasks_on_five_connections_are_served_in_turn(witness: 
 
 
 async def test_those_who_give_up_leave_the_others_in_their_order(witness: Witness, open_backend: Opener) -> None:
+    """Some are cancelled while they wait, some in the turn in which they have won a connection."""
     served: list[int] = []
+    left: set[int] = set()
     chance = random.Random(5)
     async with open_backend(pool_max_size=CONNECTIONS, acquire_timeout=50) as backend:
         await backend.create_many([Seat(id=number) for number in range(10)])
-        tasks = [asyncio.create_task(visit(backend, number, served)) for number in range(TASKS)]
-        leaving = chance.sample(range(TASKS), TASKS // 4)
-        for number in leaving:
+        pool = pool_of(backend)
+
+        async def visit_and_cancel_the_next(number: int) -> None:
+            await visit(backend, number, served)
+            if number % 3 == 0:  # its connection has just been given to whoever came after
+                winners = {numbers[slot.holder] for slot in pool._slots if slot.holder in numbers} - left
+                leave(max(winners, default=number))
+
+        def leave(number: int) -> None:
+            if not tasks[number].done():
+                left.add(number)
+                tasks[number].cancel()
+
+        tasks = [asyncio.create_task(visit_and_cancel_the_next(number)) for number in range(TASKS)]
+        numbers = {task: number for number, task in enumerate(tasks)}
+        for number in chance.sample(range(TASKS), TASKS // 4):
             await anyio.lowlevel.checkpoint()
-            tasks[number].cancel()
+            leave(number)
         await asyncio.gather(*tasks, return_exceptions=True)
 
-        stayed = [number for number in served if number not in set(leaving)]
-        assert sorted(stayed) == sorted(set(range(TASKS)) - set(leaving))
+        stayed = [number for number in served if number not in left]
+        assert sorted(stayed) == sorted(set(range(TASKS)) - left)
         assert most_passed_by(stayed) < CONNECTIONS
+        assert len(left) > TASKS // 4
         await check_nothing_leaked(backend, witness, MODELS)
 
 
