@@ -56,6 +56,7 @@ class AiomysqlConnection:
         self.in_transaction = False
         self.insert_id = 0
         self.max_packet = _SMALLEST_PACKET
+        self.prefix = ""
 
     @property
     def is_closed(self) -> bool:
@@ -64,25 +65,25 @@ class AiomysqlConnection:
 
     async def fetch(self, sql: str, columns: tuple[Column, ...]) -> list[tuple[Any, ...]]:
         """Run a statement that gives rows of these columns."""
-        reply = self._send(_QUERY, payload_of(sql, self.max_packet))
+        reply = self._send(_QUERY, payload_of(self.prefix + sql, self.max_packet))
         found: list[tuple[Any, ...]] = []
         await reply.read_rows(found.append, columns)
         return found
 
     async def execute(self, sql: str) -> int:
         """Run a statement; return how many rows it matched."""
-        return await self._send(_QUERY, payload_of(sql, self.max_packet)).read_outcome()
+        return await self._send(_QUERY, payload_of(self.prefix + sql, self.max_packet)).read_outcome()
 
     async def query(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Run any statement; return the names of its columns and its rows."""
-        reply = self._send(_QUERY, payload_of(sql, self.max_packet))
+        reply = self._send(_QUERY, payload_of(self.prefix + sql, self.max_packet))
         found: list[tuple[Any, ...]] = []
         await reply.read_rows(found.append, None)
         return reply.names, found
 
     async def open_cursor(self, sql: str, columns: tuple[Column, ...]) -> AiomysqlCursor:
         """Run a statement whose rows are read as they are wanted."""
-        reply = self._send(_QUERY, payload_of(sql, self.max_packet))
+        reply = self._send(_QUERY, payload_of(self.prefix + sql, self.max_packet))
         await reply.begin(columns)
         return AiomysqlCursor(reply)
 
