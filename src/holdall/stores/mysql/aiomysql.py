@@ -32,12 +32,18 @@ _QUERY = COMMAND.COM_QUERY
 
 
 class _Connection(Base):  # type: ignore[misc]  # aiomysql has no types
-    """aiomysql's connection without a second statement in a text: one text is one statement."""
+    """aiomysql's connection, without a second statement in a text, and without a way around TLS."""
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
         flags: int = self.client_flag
         self.client_flag: int = (flags | CLIENT.FOUND_ROWS) & ~CLIENT.MULTI_STATEMENTS
+
+    async def _request_authentication(self) -> None:
+        # aiomysql would go on without TLS, and without a word.
+        if self._ssl_context and not self.server_capabilities & CLIENT.SSL:
+            raise OperationalError(CR.CR_SSL_CONNECTION_ERROR, "the server offers no TLS")
+        await super()._request_authentication()
 
 
 class AiomysqlConnection:
