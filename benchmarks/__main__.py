@@ -104,6 +104,7 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
     )
     for effort, name, text in efforts:
         length.add_argument(f"--{name}", action="store_const", dest="effort", const=effort, default=QUICK, help=text)
+    length.add_argument("--page", action="store_true", help="measure nothing; make the page again of what was kept")
     names = [engine.name for engine in ENGINES]
     parser.add_argument("--engine", action="append", choices=names, help="this engine only; may be repeated")
     parser.add_argument("--only", type=re.compile, default=re.compile(""), metavar="PATTERN", help="lines that match, such as 'get|save'")
@@ -117,6 +118,10 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
 def main(words: Sequence[str]) -> None:
     """Run what the words ask for."""
     options = parsed(words)
+    if options.page:
+        publish()
+        return
+    print(heading())
     choice = Choice(options.effort, options.only, options.peers or re.compile("holdall|sqlite3" if options.effort is QUICK else ""))
     begun = perf_counter()
     for engine in ENGINES:
@@ -142,5 +147,4 @@ def _uvloop() -> Callable[[], asyncio.AbstractEventLoop]:
 
 
 if __name__ == "__main__":
-    print(heading())
     main(sys.argv[1:])

@@ -11,7 +11,7 @@ from time import perf_counter, process_time
 from typing import Any, NamedTuple
 
 from benchmarks.peer import Peer, Place, Way
-from benchmarks.work import CHECKS, Look, Work, arguments
+from benchmarks.work import CHECKS, Kind, Look, Work, arguments
 
 
 class Effort(NamedTuple):
@@ -129,7 +129,8 @@ async def measure(line: Sequence[Contender], effort: Effort, random: Random) -> 
     results: list[Result] = []
     for contender in line:
         await check(contender)
-        await _sample(contender, effort.warm_up)
+        if contender.work.kind is not Kind.STREAM:  # which the check has warmed up
+            await _sample(contender, effort.warm_up)
         results.append(Result(contender.work.title, contender.peer.name, contender.name, contender.peer.role))
     for _ in range(effort.samples):
         for position in random.sample(range(len(line)), len(line)):
@@ -156,9 +157,11 @@ async def _sample(contender: Contender, seconds: float) -> _Sample:
 
     async def work() -> None:
         nonlocal calls
-        while clock() < stop:
+        while True:  # once at least, however long it takes
             await call(next(numbers))
             calls += 1
+            if clock() >= stop:
+                return
 
     begun, worked = clock(), process_time()
     stop = begun + seconds

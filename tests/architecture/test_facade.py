@@ -55,3 +55,7 @@ def test_import_brings_no_driver_and_no_framework() -> None:
 
 def test_import_brings_no_store() -> None:
     assert [name for name in modules_after_import("holdall") if name.startswith(("holdall.stores", "holdall.integrations"))] == []
+
+
+def test_import_brings_nothing_that_only_some_programs_use() -> None:
+    assert modules_after_import("holdall") & {"anyio", "sqlalchemy", "alembic", "importlib.metadata", "email", "zipfile"} == set()

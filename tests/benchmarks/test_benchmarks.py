@@ -114,14 +114,14 @@ def test_every_kind_of_work_has_a_wrong_answer() -> None:
 def test_the_page_is_made_of_the_kept_figures() -> None:
     sections = [(engine.title, kept, verdicts(kept, engine.targets)) for engine, kept in KEPT]
 
-    assert PAGE.read_text() == page(sections), "run 'make bench', which writes the page"
+    assert PAGE.read_text() == page(sections), "run 'python -m benchmarks --page'"
 
 
 @pytest.mark.parametrize(("engine", "kept"), KEPT, ids=lambda item: getattr(item, "name", ""))
 def test_the_charts_are_made_of_the_kept_figures(engine: Engine, kept: Run) -> None:
     text = (CHARTS / f"{engine.name}.svg").read_text()
 
-    assert text == chart(kept, engine.title), "run 'make bench', which writes the charts"
+    assert text == chart(kept, engine.title), "run 'python -m benchmarks --page'"
     assert len(ET.fromstring(text).findall(".//{*}rect")) == len(kept.results)
 
 

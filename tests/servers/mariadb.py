@@ -75,7 +75,15 @@ class MariadbServer:
     def _initialise(self) -> None:
         assert self._folder is not None
         folder = self._folder.path
-        arguments = ("--auth-root-authentication-method=normal", "--skip-name-resolve", "--innodb-log-file-size=16M", "--cross-bootstrap")
+        # Two that run at once would remove each other's tables in a common folder.
+        temporary = f"--tmpdir={folder}"
+        arguments = (
+            temporary,
+            "--auth-root-authentication-method=normal",
+            "--skip-name-resolve",
+            "--innodb-log-file-size=16M",
+            "--cross-bootstrap",
+        )
         run_program([self._program("mariadb-install-db"), "--no-defaults", f"--datadir={folder / 'data'}", *arguments], folder=folder)
 
     def _options(self) -> list[str]:

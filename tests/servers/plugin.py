@@ -11,6 +11,7 @@ import pytest
 from tests.servers.engines import CORE, FINDERS, Engine, Engines
 
 PROPERTY = "holdall_engine"
+ENGINE_OF_DRIVER = {"asyncmy": "mysql"}  # a parameter may name a further driver
 COLUMNS = ("engine", "version", "run", "passed", "failed", "skipped")
 
 
@@ -82,7 +83,8 @@ class EnginePlugin:
         fixtures: Iterable[str] = getattr(item, "fixturenames", ())
         parameters = item.callspec.params.values() if isinstance(item, pytest.Function) and hasattr(item, "callspec") else ()
         names = {self._engine_of_fixture[name] for name in fixtures if name in self._engine_of_fixture}
-        names.update(value for value in parameters if isinstance(value, str) and value in FINDERS)
+        names.update(ENGINE_OF_DRIVER.get(value, value) for value in parameters if isinstance(value, str))
+        names.intersection_update(FINDERS)
         names.update(str(name) for marker in item.iter_markers("engine") for name in marker.args)
         return tuple(sorted(names)) or (CORE,)
 

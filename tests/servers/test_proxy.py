@@ -160,6 +160,17 @@ async def test_a_trickle_and_a_delay_lose_nothing(proxy: Proxy) -> None:
         assert await ask(client, b"abc\n", b"d\n") == [b"abc\n"] * 2 + [b"d\n"] * 2
 
 
+async def test_a_delay_comes_before_each_chunk_of_a_reply(proxy: Proxy) -> None:
+    clock = asyncio.get_running_loop().time
+    proxy.chunk, proxy.delay = 1, 0.004
+
+    async with client_of(proxy) as client:
+        begun = clock()
+        assert await ask(client, b"abcd\n") == [b"abcd\n"] * 2
+
+    assert clock() - begun >= 10 * 0.0039  # of ten bytes; the loop's timers may be early by their resolution
+
+
 async def test_a_dead_target_ends_the_connection() -> None:
     async with Proxy("127.0.0.1", 1) as proxy, client_of(proxy) as (reader, _):
         assert await reader.read() == b""

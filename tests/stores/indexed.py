@@ -16,8 +16,8 @@ COUNT = 20_000
 
 class Listed(Model):
     id: int = Field(primary_key=True)
-    name: str = Field(index=True)
-    city: str | None = Field(default=None, index=True)
+    name: str = Field(index=True, max_length=100)
+    city: str | None = Field(default=None, index=True, max_length=100)
     rank: int | None = None
     size: int = 0
     note: str = ""

@@ -8,7 +8,7 @@ import pytest
 
 import holdall
 from holdall import Backend, Model
-from tests.stress.engines import ENGINES, Facts, Witness
+from tests.stress.engines import ENGINES, OTHER_DRIVERS, Facts, Witness
 
 Opener = Callable[..., AbstractAsyncContextManager[Backend]]
 
@@ -16,7 +16,7 @@ Opener = Callable[..., AbstractAsyncContextManager[Backend]]
 @pytest.fixture(params=list(ENGINES))
 def facts(request: pytest.FixtureRequest) -> Facts:
     """Every engine in turn."""
-    return ENGINES[str(request.param)]
+    return {**ENGINES, **OTHER_DRIVERS}[str(request.param)]
 
 
 @pytest.fixture

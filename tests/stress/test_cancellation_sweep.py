@@ -25,10 +25,16 @@ from holdall.backend import Engine
 from holdall.query.builder import QueryBuilder
 from holdall.query.stream import Stream
 from tests.stress import operations
-from tests.stress.engines import Facts
+from tests.stress.engines import ENGINES, OTHER_DRIVERS, Facts
 from tests.stress.operations import OF_A_BACKEND, OPERATIONS, SESSIONS, Account, Entry, Scrap, inside
 from tests.stress.rig import LIMIT, POOL_SIZE, ROUNDS, Rig, open_rig
 from tests.stress.ways import WAYS, Way
+
+
+@pytest.fixture(params=[*ENGINES, *OTHER_DRIVERS])
+def facts(request: pytest.FixtureRequest) -> Facts:
+    """Every engine in turn, over each of its drivers."""
+    return {**ENGINES, **OTHER_DRIVERS}[str(request.param)]
 
 
 @pytest.fixture

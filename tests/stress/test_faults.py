@@ -19,12 +19,12 @@ from holdall.testing.proxy import _Budget
 from tests.servers import ServerMissing
 from tests.stress.bank import Bank, Purse, Receipt
 from tests.stress.conftest import Opener
-from tests.stress.engines import SERVERS, Facts, Witness
+from tests.stress.engines import OTHER_DRIVERS, SERVERS, Facts, Witness
 
 MODELS = (Purse, Receipt)
 START = 100
 Direction = Literal["requests", "replies"]
-pytestmark = pytest.mark.parametrize("facts", SERVERS, indirect=True)
+pytestmark = pytest.mark.parametrize("facts", [*SERVERS, *OTHER_DRIVERS], indirect=True)
 
 
 class Heard(_Budget):

@@ -197,3 +197,10 @@ def test_a_reference_by_name_means_the_model_of_its_own_module() -> None:
 
     assert target.model is Book
     assert target.model is not elsewhere
+
+
+def test_the_build_of_the_base_class_is_put_off_and_that_of_models_is_not() -> None:
+    assert make(id=KEY).__pydantic_complete__
+    assert not make(id=KEY).model_config.get("defer_build")
+    assert "defer_build" not in Model.model_config
+    assert Model.model_json_schema()["properties"] == {}

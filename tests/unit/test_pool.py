@@ -55,6 +55,26 @@ async def test_connections_are_opened_when_needed_and_never_above_the_maximum() 
     assert wires.alive == 0
 
 
+async def test_each_waiter_has_a_deadline_of_its_own_whatever_the_order() -> None:
+    pool = await filled(Wires(), size=1)
+    slot = await pool.acquire()
+
+    async def wait(timeout: float) -> None:
+        with pytest.raises(PoolTimeout) as caught:
+            await pool.acquire(timeout)
+        assert caught.value.timeout == timeout
+
+    patient = asyncio.create_task(pool.acquire(30.0))
+    await asyncio.gather(*(wait(timeout) for timeout in (0.03, 0.01, 0.02)))
+
+    assert pool.stats().waiting == 1
+    pool.give(slot)
+    assert await patient is slot
+    await wait(0.01)  # in a line that has been empty
+    pool.give(slot)
+    await pool.close()
+
+
 async def test_waiters_are_served_in_order_and_newcomers_do_not_overtake() -> None:
     pool = await filled(Wires(), size=1)
     order: list[int] = []

@@ -6,7 +6,7 @@ import asyncio
 import copy
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from holdall.errors import HoldallError
 
@@ -15,14 +15,28 @@ from .slot import Slot
 C = TypeVar("C")
 
 
-class WaitingLine(Generic[C]):
-    """Futures in order of arrival, each with the task that waits on it. Every future in the line is pending or cancelled."""
+class Waiter(NamedTuple):
+    """Who waits on a future, until when in the loop's time, and what is raised then."""
 
-    __slots__ = ("_loop", "futures")
+    task: asyncio.Task[Any] | None
+    deadline: float
+    on_expiry: Callable[[], Exception]
+
+
+class WaitingLine(Generic[C]):
+    """Futures in order of arrival. Every future in the line is pending or cancelled.
+
+    One timer serves the whole line, because a timer of each waiter's own would cost more than all else here. It is set for a deadline
+    that is not later than any in the line; who left meanwhile has only made it early.
+    """
+
+    __slots__ = ("_due", "_loop", "_timer", "futures")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self.futures: OrderedDict[asyncio.Future[Slot[C]], asyncio.Task[Any] | None] = OrderedDict()
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0
+        self.futures: OrderedDict[asyncio.Future[Slot[C]], Waiter] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self.futures)
@@ -30,8 +44,10 @@ class WaitingLine(Generic[C]):
     async def wait(self, timeout: float, on_expiry: Callable[[], Exception], pass_on: Callable[[Slot[C]], None]) -> Slot[C]:
         """Wait for a slot. A slot that was won in the same turn in which the waiter is cancelled goes to ``pass_on``."""
         future: asyncio.Future[Slot[C]] = self._loop.create_future()
-        self.futures[future] = asyncio.current_task()
-        timer = self._loop.call_later(timeout, self._expire, future, on_expiry)
+        deadline = self._loop.time() + timeout
+        self.futures[future] = Waiter(asyncio.current_task(), deadline, on_expiry)
+        if self._timer is None or deadline < self._due:
+            self._watch(deadline)
         try:
             return await future
         except BaseException:
@@ -39,15 +55,13 @@ class WaitingLine(Generic[C]):
             if future.done() and not future.cancelled() and future.exception() is None:
                 pass_on(future.result())
             raise
-        finally:
-            timer.cancel()
 
     def serve(self, slot: Slot[C]) -> bool:
         """Give the slot to the oldest waiter; False when nobody waits."""
         while self.futures:
-            future, task = self.futures.popitem(last=False)
+            future, waiter = self.futures.popitem(last=False)
             if not future.done():
-                slot.holder = task
+                slot.holder = waiter.task
                 future.set_result(slot)
                 return True
         return False
@@ -64,11 +78,26 @@ class WaitingLine(Generic[C]):
         """Raise a copy of the error in every waiter."""
         while self.futures:
             self.fail_oldest(error)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
-    def _expire(self, future: asyncio.Future[Slot[C]], on_expiry: Callable[[], Exception]) -> None:
-        if not future.done():
-            self.futures.pop(future, None)
-            future.set_exception(on_expiry())
+    def _watch(self, deadline: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._due = deadline
+        self._timer = self._loop.call_at(deadline, self._expire)
+
+    def _expire(self) -> None:
+        self._timer = None
+        now = self._loop.time()
+        for future, waiter in list(self.futures.items()):
+            if waiter.deadline <= now:
+                self.futures.pop(future, None)
+                if not future.done():
+                    future.set_exception(waiter.on_expiry())
+        if self.futures:
+            self._watch(min(waiter.deadline for waiter in self.futures.values()))
 
 
 def own_copy(error: BaseException) -> BaseException:

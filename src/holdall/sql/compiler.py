@@ -217,13 +217,43 @@ class Compiler:
 
     def select(self, operation: Select) -> list[Statement]:
         """Compile a query. A page that begins where a column changes from values to NULL is two statements, each served by an index."""
-        if operation.after is None:
-            return [self._select(operation, operation.order, None)]
-        return [self._select(operation, order, zone) for zone, order in _zones(operation.order, operation.after)]
-
-    def _select(self, operation: Select, order: tuple[OrderTerm, ...], zone: _Zone | None) -> Statement:
-        texts = self.texts(operation.info)
         parameters = Parameters(self.dialect.mark)
+        if operation.after is None:
+            divided = not self.dialect.nulls_clause and self._divides(operation)
+            text = self._divided(operation, parameters) if divided else self._select(operation, parameters, operation.order, None)
+            return [Statement(text, parameters.values)]
+        found: list[Statement] = []
+        for zone, order in _zones(operation.order, operation.after):
+            parameters = Parameters(self.dialect.mark)
+            shown = self._present(order) if order is operation.order else order
+            found.append(Statement(self._select(operation, parameters, shown, zone), parameters.values))
+        return found
+
+    def _divides(self, operation: Select) -> bool:
+        """Tell whether an index can serve the two parts of an order, and not the whole: the first field's values, and None."""
+        first = operation.order[0] if operation.order else None
+        if first is None or operation.limit is None or operation.offset or operation.lock is not None:
+            return False
+        return first.field.nullable and first.nulls_first is not (self.dialect.nulls_high == first.descending)
+
+    def _divided(self, operation: Select, parameters: Parameters) -> str:
+        order = operation.order
+        column = quote(order[0].field.stored_name)
+        parts = [
+            self._select(operation, parameters, self._present(order), (f"{column} IS NOT NULL", (), ())),
+            self._select(operation, parameters, order[1:], (f"{column} IS NULL", (), ())),
+        ]
+        if order[0].nulls_first:
+            parts.reverse()
+        return f"({parts[0]}) UNION ALL ({parts[1]}) LIMIT {operation.limit:d}"
+
+    def _present(self, order: tuple[OrderTerm, ...]) -> tuple[OrderTerm, ...]:
+        """Return an order in which the first field is known not to be None, where its text need not say where None comes."""
+        first = order[0]
+        return order if self.dialect.nulls_clause else (first._replace(nulls_first=self.dialect.nulls_high == first.descending), *order[1:])
+
+    def _select(self, operation: Select, parameters: Parameters, order: tuple[OrderTerm, ...], zone: _Zone | None) -> str:
+        texts = self.texts(operation.info)
         columns = ", ".join(texts.columns[spec] for spec in operation.decoder.fields)
         text = f"SELECT {columns} FROM {texts.table}"
         conditions = [self._condition(operation.predicate, parameters)]
@@ -240,7 +270,7 @@ class Compiler:
             text += f" OFFSET {parameters.bind(operation.offset)}"
         if operation.lock is not None and self.dialect.lock is not None:
             text += self.dialect.lock(operation.lock)
-        return Statement(text, parameters.values)
+        return text
 
     def count(self, operation: Count) -> Statement:
         """Compile an exact count."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from holdall.query.operations import Lock
@@ -26,6 +27,17 @@ class Parameters:
         """Add a value and return its placeholder."""
         self.values.append(value)
         return f"{self._mark}{len(self.values)}"
+
+    def bind_all(self, values: Sequence[Any]) -> str:
+        """Add values and return their placeholders, with commas between them."""
+        first = len(self.values) + 1
+        self.values.extend(values)
+        return _placeholders(self._mark, first, len(values))
+
+
+@lru_cache(maxsize=256)
+def _placeholders(mark: str, first: int, count: int) -> str:
+    return ", ".join([f"{mark}{number}" for number in range(first, first + count)])
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,12 +32,18 @@ _QUERY = COMMAND.COM_QUERY
 
 
 class _Connection(Base):  # type: ignore[misc]  # aiomysql has no types
-    """aiomysql's connection without a second statement in a text: one text is one statement."""
+    """aiomysql's connection, without a second statement in a text, and without a way around TLS."""
 
     def __init__(self, **arguments: Any) -> None:
         super().__init__(**arguments)
         flags: int = self.client_flag
         self.client_flag: int = (flags | CLIENT.FOUND_ROWS) & ~CLIENT.MULTI_STATEMENTS
+
+    async def _request_authentication(self) -> None:
+        # aiomysql would go on without TLS, and without a word.
+        if self._ssl_context and not self.server_capabilities & CLIENT.SSL:
+            raise OperationalError(CR.CR_SSL_CONNECTION_ERROR, "the server offers no TLS")
+        await super()._request_authentication()
 
 
 class AiomysqlConnection:
@@ -56,6 +62,7 @@ class AiomysqlConnection:
         self.in_transaction = False
         self.insert_id = 0
         self.max_packet = _SMALLEST_PACKET
+        self.prefix = ""
 
     @property
     def is_closed(self) -> bool:
@@ -64,25 +71,25 @@ class AiomysqlConnection:
 
     async def fetch(self, sql: str, columns: tuple[Column, ...]) -> list[tuple[Any, ...]]:
         """Run a statement that gives rows of these columns."""
-        reply = self._send(_QUERY, payload_of(sql, self.max_packet))
+        reply = self._send(_QUERY, payload_of(self.prefix + sql, self.max_packet))
         found: list[tuple[Any, ...]] = []
         await reply.read_rows(found.append, columns)
         return found
 
     async def execute(self, sql: str) -> int:
         """Run a statement; return how many rows it matched."""
-        return await self._send(_QUERY, payload_of(sql, self.max_packet)).read_outcome()
+        return await self._send(_QUERY, payload_of(self.prefix + sql, self.max_packet)).read_outcome()
 
     async def query(self, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Run any statement; return the names of its columns and its rows."""
-        reply = self._send(_QUERY, payload_of(sql, self.max_packet))
+        reply = self._send(_QUERY, payload_of(self.prefix + sql, self.max_packet))
         found: list[tuple[Any, ...]] = []
         await reply.read_rows(found.append, None)
         return reply.names, found
 
     async def open_cursor(self, sql: str, columns: tuple[Column, ...]) -> AiomysqlCursor:
         """Run a statement whose rows are read as they are wanted."""
-        reply = self._send(_QUERY, payload_of(sql, self.max_packet))
+        reply = self._send(_QUERY, payload_of(self.prefix + sql, self.max_packet))
         await reply.begin(columns)
         return AiomysqlCursor(reply)
 

@@ -33,6 +33,7 @@ class AsyncmyConnection:
         self.version: str = base.get_server_info()
         self.unanswered = False
         self.max_packet = _SMALLEST_PACKET
+        self.prefix = ""
 
     @property
     def is_closed(self) -> bool:
@@ -69,19 +70,19 @@ class AsyncmyConnection:
 
     async def open_cursor(self, sql: str, columns: tuple[Column, ...]) -> AsyncmyCursor:  # noqa: ARG002 - the driver knows
         """Run a statement whose rows are read as they are wanted."""
-        payload_of(sql, self.max_packet)
+        payload_of(self.prefix + sql, self.max_packet)
         self._check_answered()
         cursor = self._base.cursor(asyncmy.cursors.SSCursor)
         self.unanswered = True
         try:
-            await cursor.execute(sql)
+            await cursor.execute(self.prefix + sql)
         except asyncmy.errors.MySQLError as error:
             self.unanswered = self.is_closed or not is_from_server(error)
             raise
         return AsyncmyCursor(self, cursor)
 
     async def _query(self, sql: str) -> Any:
-        payload = payload_of(sql, self.max_packet)
+        payload = payload_of(self.prefix + sql, self.max_packet)
         self._check_answered()
         self.unanswered = True
         try:

@@ -6,7 +6,6 @@ another spell the ways out.
 
 from __future__ import annotations
 
-import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from functools import cache, lru_cache
@@ -24,18 +23,34 @@ ANCHORS: dict[str, tuple[bool, bool]] = {
 """For each lookup, whether the needle stands at the start and at the end of the text."""
 
 
+_LAST_WITH_CASE = 0x1FFFF  # the planes beyond hold ideographs, tags and private use
+
+
 class _Folds(NamedTuple):
-    sources: dict[str, list[str]]  # from a folded text to the characters that fold to it
-    several: tuple[str, ...]  # the folded texts of more than one character
+    """Which characters fold to something else.
+
+    Attributes:
+        others: from a folded text to the characters that fold to it and are not it.
+        several: the folded texts of more than one character.
+    """
+
+    others: dict[str, list[str]]
+    several: tuple[str, ...]
+
+    def sources(self, folded: str) -> list[str]:
+        """Return the characters that fold to a text; of a character that does not fold itself they begin with it."""
+        same = [folded] if len(folded) == 1 and folded.casefold() == folded else []
+        return [*same, *self.others.get(folded, ())]
 
 
 @cache
 def _folds() -> _Folds:
-    sources: dict[str, list[str]] = defaultdict(list)
-    for point in range(1, sys.maxunicode + 1):
-        if not 0xD800 <= point < 0xE000:
-            sources[chr(point).casefold()].append(chr(point))
-    return _Folds(dict(sources), tuple(folded for folded in sources if len(folded) > 1))
+    others: dict[str, list[str]] = defaultdict(list)
+    for character in map(chr, range(_LAST_WITH_CASE + 1)):
+        folded = character.casefold()
+        if folded != character:
+            others[folded].append(character)
+    return _Folds(dict(others), tuple(folded for folded in others if len(folded) > 1))
 
 
 @lru_cache(maxsize=256)
@@ -66,9 +81,9 @@ class _Pattern:
     def __init__(self, needle: str, *, end: bool) -> None:
         self._needle = needle
         self._end = end
-        self._sources, self._several = _folds()
+        self._folds = _folds()
         size = len(needle)
-        self.overlaps = any(needle[at : at + width] in self._sources for width in (2, 3) for at in range(size - width + 1))
+        self.overlaps = any(needle[at : at + width] in self._folds.others for width in (2, 3) for at in range(size - width + 1))
 
     def grouped(self) -> tuple[str, Callable[[int], str]]:
         def rest(at: int) -> str:
@@ -87,24 +102,25 @@ class _Pattern:
     def _ways(self, at: int, rest: Callable[[int], str]) -> list[str]:
         """Return how the text may go on where the needle is at a place."""
         needle, size = self._needle, len(self._needle)
-        widths = (width for width in (1, 2, 3) if at + width <= size and needle[at : at + width] in self._sources)
-        found = [_class(self._sources[needle[at : at + width]]) + rest(at + width) for width in widths]
+        pairs = [(width, self._folds.sources(needle[at : at + width])) for width in (1, 2, 3) if at + width <= size]
+        found = [_class(sources) + rest(at + width) for width, sources in pairs if sources]
         if not self._end:  # a fold of several characters that sticks out at the end
             tail = needle[at:]
-            beyond = [source for fold in self._several if len(fold) > len(tail) and fold.startswith(tail) for source in self._sources[fold]]
+            longer = [fold for fold in self._folds.several if len(fold) > len(tail) and fold.startswith(tail)]
+            beyond = [source for fold in longer for source in self._folds.sources(fold)]
             found += [_class(beyond)] if beyond else []
         return found
 
     def begins_inside(self, rest: Callable[[int], str]) -> list[str]:
         """Return the ways in which the needle begins in the middle of a fold of several characters."""
         found: list[str] = []
-        for fold in self._several:
+        for fold in self._folds.several:
             for at in range(1, len(fold)):
                 tail = fold[at:]
                 if self._needle.startswith(tail):
-                    found.append(_class(self._sources[fold]) + rest(len(tail)))
+                    found.append(_class(self._folds.sources(fold)) + rest(len(tail)))
                 elif not self._end and tail.startswith(self._needle):
-                    found.append(_class(self._sources[fold]))
+                    found.append(_class(self._folds.sources(fold)))
         return found
 
 

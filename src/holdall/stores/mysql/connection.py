@@ -201,9 +201,6 @@ class MysqlWire:
             )
         if isolation != "read committed":
             await connection.execute(f"set transaction isolation level {isolation}")
-        seconds = self._connector.flavour.statement_timeout
-        if options.timeout is not None and seconds:
-            await connection.execute(seconds.format(options.timeout))
         await connection.execute("start transaction read only" if options.read_only else "start transaction")
 
     async def commit(self, connection: Connection, constraint: ConstraintLookup) -> None:

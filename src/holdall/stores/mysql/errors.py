@@ -247,6 +247,8 @@ def translate_open(
     cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
     if isinstance(cause, ssl.SSLCertVerificationError):
         return ConfigurationError(f"the certificate of {place} was not accepted: {cause.verify_message}; see sslmode and ssl_ca")
+    if isinstance(cause, ssl.SSLError):
+        return ConfigurationError(f"no TLS with {place}: {cause}; check sslmode, and whether the server has a certificate")
     if isinstance(cause, OSError):
         return ConnectionLost(f"cannot connect to mysql at {place}: {cause}")
     if isinstance(error, drivers):
@@ -265,5 +267,6 @@ _OPEN_REMEDIES = {
     1251: "the driver does not know how this user authenticates",
     1524: "the driver does not know how this user authenticates",
     1698: "check user {user!r} and how the server lets it log in",
+    2026: "check sslmode, and whether the server has a certificate",
     2059: "the driver does not know how this user authenticates",
 }

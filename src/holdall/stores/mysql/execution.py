@@ -16,7 +16,7 @@ from holdall.sql.referred import referred_first
 from holdall.stores.mysql.compiler import MysqlCompiler
 from holdall.stores.mysql.connection import commit
 from holdall.stores.mysql.errors import DUPLICATE, FOREIGN_ROW, REFERRED_TO, duplicate_key, number_of
-from holdall.stores.mysql.literals import MARK, render
+from holdall.stores.mysql.literals import MARK, literal, render
 from holdall.stores.mysql.values import columns_of
 from holdall.stores.mysql.wire import Connection
 
@@ -186,33 +186,61 @@ async def _affected(compiler: Compiler, connection: Connection, operation: Any) 
     return await connection.execute(render(compiler.compile(operation)))
 
 
-async def _delete(compiler: Compiler, connection: Connection, operation: op.DeleteMany | op.DeleteWhere) -> int:
+async def _delete(compiler: Compiler, connection: Connection, operation: op.Delete | op.DeleteMany | op.DeleteWhere) -> int:
     statement = render(compiler.compile(operation))
     try:
         return await connection.execute(statement)
     except Exception as error:
         if number_of(error) != REFERRED_TO or all(target is not operation.info for _, target in operation.info.references):
             raise
-    return await _delete_from_the_leaves(compiler, connection, operation.info, statement)
+    return await _delete_in_rounds(compiler, connection, operation.info, statement)
 
 
-async def _delete_from_the_leaves(compiler: Compiler, connection: Connection, info: ModelInfo, statement: str) -> int:
-    """Delete rows that refer to one another: the server looks at each row at once, and not at the end of the statement.
+async def _delete_in_rounds(compiler: Compiler, connection: Connection, info: ModelInfo, statement: str) -> int:
+    """Delete rows that refer to one another: InnoDB looks at each row at once, and not at the end of the statement.
 
     IGNORE leaves the rows that others refer to, in the next round fewer; keys made later refer to earlier ones most of the time.
     """
     alone = not connection.in_transaction
     if alone:
         await connection.execute("start transaction")
-    order = ", ".join(f"{column} DESC" for column in compiler.texts(info).key)
-    leaves = f"DELETE IGNORE{statement.removeprefix('DELETE')} ORDER BY {order}"
-    removed = 0
-    while count := await connection.execute(leaves):
-        removed += count
+    key = compiler.texts(info).key[0]  # of several fields nobody can refer to it
+    leaves = f"DELETE IGNORE{statement.removeprefix('DELETE')} ORDER BY {key} DESC"
+    removed = await _until_none(connection, leaves)
+    removed += await _delete_what_refers_to_itself(compiler, connection, info, statement)
+    removed += await _until_none(connection, leaves)
     removed += await connection.execute(statement)  # what is still referred to raises
     if alone:
         await commit(connection)
     return removed
+
+
+async def _until_none(connection: Connection, statement: str) -> int:
+    removed = 0
+    while count := await connection.execute(statement):
+        removed += count
+    return removed
+
+
+async def _delete_what_refers_to_itself(compiler: Compiler, connection: Connection, info: ModelInfo, statement: str) -> int:
+    """Delete the rows that refer to nobody but themselves, whose reference InnoDB has to lose first."""
+    texts = compiler.texts(info)
+    key = texts.key[0]
+    own = [texts.columns[spec] for spec, target in info.references if target is info and spec.nullable]
+    rest = statement.removeprefix(f"DELETE FROM {texts.table}").removeprefix(" WHERE ")
+    removed = 0
+    for column in own:
+        condition = f"({rest}) AND {column} = {key}" if rest else f"{column} = {key}"
+        _, rows = await connection.query(f"SELECT {key} FROM {texts.table} WHERE {condition} FOR UPDATE")
+        if rows:
+            those = f"WHERE {key} IN ({', '.join(literal(found) for (found,) in rows)})"
+            await connection.execute(f"UPDATE {texts.table} SET {column} = NULL {those}")
+            removed += await connection.execute(f"DELETE IGNORE FROM {texts.table} {those}")
+    return removed
+
+
+async def _deleted(compiler: Compiler, connection: Connection, operation: op.Delete) -> bool:
+    return await _delete(compiler, connection, operation) == 1
 
 
 async def _one_affected(compiler: Compiler, connection: Connection, operation: Any) -> bool:
@@ -257,7 +285,7 @@ RUN: Mapping[type[Any], Callable[[Compiler, Connection, Any], Awaitable[Any]]] =
     op.Upsert: _upsert,
     op.Update: _one_affected,
     op.UpdateWhere: _affected,
-    op.Delete: _one_affected,
+    op.Delete: _deleted,
     op.DeleteMany: _delete,
     op.DeleteWhere: _delete,
     op.Raw: _raw,

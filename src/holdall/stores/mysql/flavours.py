@@ -19,6 +19,7 @@ class Flavour:
         returning: INSERT gives back what it wrote.
         snapshot_writes: a write on what changed since the snapshot fails, instead of going on.
         statement_timeout: bounds the statements of the session to ``{0}`` seconds; empty where the client has to keep the time.
+        timed: stands before a statement to bound it alone.
         pcre: regular expressions have named groups that refer to one another.
         json: a JSON expression ``{0}`` as what compares with ``canonical``, which is made of a canonical text. ``item`` is the same for
             a column of JSON_TABLE.
@@ -33,6 +34,7 @@ class Flavour:
     returning: bool
     snapshot_writes: bool
     statement_timeout: str
+    timed: str
     pcre: bool
     json: str
     item: str
@@ -49,6 +51,7 @@ _MARIADB = Flavour(
     returning=True,
     snapshot_writes=True,
     statement_timeout="set max_statement_time={0:.6f}",
+    timed="SET STATEMENT max_statement_time={0:.6f} FOR ",
     pcre=True,
     json="JSON_COMPACT({0}) COLLATE utf8mb4_nopad_bin",
     item="{0} COLLATE utf8mb4_nopad_bin",
@@ -64,6 +67,7 @@ _MYSQL = Flavour(
     returning=False,
     snapshot_writes=False,
     statement_timeout="",
+    timed="",
     pcre=False,
     json="{0}",
     item="{0}",

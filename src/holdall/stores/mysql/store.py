@@ -10,7 +10,6 @@ import anyio.to_thread
 
 from holdall.capabilities import WRITING
 from holdall.errors import StatementTimeout
-from holdall.pool import Slot
 from holdall.query.operations import Insert, InsertAbsent, Operation, Raw, Select, Update, Upsert
 from holdall.record.metadata import ModelInfo
 from holdall.sql.pooled import PooledStore, PooledTransaction
@@ -144,24 +143,26 @@ class MysqlTransaction(PooledTransaction[Connection]):
         async def freed(connection: Connection) -> Any:
             if connection.unanswered:
                 await self._make_room(connection)
-            return await self._in_time(connection, run)
+            if timeout is None or operation is None:
+                return await run(connection)
+            return await self._in_time(connection, run, timeout)
 
+        timeout = self._options.timeout
         return await super().run(freed, operation)
 
-    async def _in_time(self, connection: Connection, run: Callable[[Connection], Awaitable[Any]]) -> Any:
-        timeout = self._options.timeout
-        if timeout is None or self._store.connector.flavour.statement_timeout:
-            return await run(connection)
+    async def _in_time(self, connection: Connection, run: Callable[[Connection], Awaitable[Any]], timeout: float) -> Any:
+        timed = self._store.connector.flavour.timed
+        if timed:
+            connection.prefix = timed.format(timeout)
+            try:
+                return await run(connection)
+            finally:
+                connection.prefix = ""
         try:
             async with asyncio.timeout(timeout):
                 return await run(connection)
         except TimeoutError as error:
             raise StatementTimeout(timeout) from error
-
-    async def _begin_once(self) -> Slot[Connection]:
-        slot = await super()._begin_once()
-        slot.dirty = slot.dirty or self._options.timeout is not None  # the pool sets the session's own timeout again
-        return slot
 
     # -- streams -----------------------------------------------------------------------------------------------------------------------
 

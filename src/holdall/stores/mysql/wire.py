@@ -51,6 +51,7 @@ class Connection(Protocol):
         version: of the server, as it greets.
         unanswered: a reply is still to come, or to be read.
         max_packet: bytes of a statement that the server takes; a longer one is refused before it is sent.
+        prefix: stands before every statement.
     """
 
     errors: tuple[type[Exception], ...]
@@ -58,6 +59,7 @@ class Connection(Protocol):
     version: str
     unanswered: bool
     max_packet: int
+    prefix: str
 
     @property
     def in_transaction(self) -> bool:

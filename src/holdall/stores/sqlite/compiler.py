@@ -38,7 +38,7 @@ def _list(parameters: Parameters, values: Sequence[Any], column: str) -> str:
     if len(values) > _LONG:
         return f"(SELECT {_FROM_JSON[column]} FROM json_each({parameters.bind(_json(values))}))"
     padded = [*values, *([values[-1]] * ((1 << (len(values) - 1).bit_length()) - len(values)))]
-    return f"({', '.join([parameters.bind(value) for value in padded])})"
+    return f"({parameters.bind_all(padded)})"
 
 
 def _json(values: Sequence[Any]) -> str:

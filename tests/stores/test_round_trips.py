@@ -1,4 +1,4 @@
-"""How often an operation goes to PostgreSQL, once it is warm: counted by a proxy."""
+"""How often an operation goes to the server, once it is warm: counted by a proxy."""
 
 from __future__ import annotations
 
@@ -31,14 +31,19 @@ class Stop(Model):
 Used = tuple[Backend, Proxy]
 
 
+@pytest.fixture(params=["postgres", "mysql", "asyncmy"])
+def server_url(request: pytest.FixtureRequest) -> str:
+    return str(request.getfixturevalue(f"{request.param}_url"))
+
+
 @pytest.fixture
-async def used(postgres_url: str) -> AsyncGenerator[Used]:
-    parts = urlsplit(postgres_url)
+async def used(server_url: str) -> AsyncGenerator[Used]:
+    parts = urlsplit(server_url)
     assert parts.hostname
     assert parts.port
     async with (
         Proxy(parts.hostname, parts.port) as proxy,
-        holdall.open(proxy.url(postgres_url), pool_max_size=1, coalesce=False) as backend,
+        holdall.open(proxy.url(server_url), pool_max_size=1, coalesce=False) as backend,
     ):
         await backend.drop(Trip, Stop)
         await backend.initialize(Trip, Stop)
@@ -183,8 +188,10 @@ SESSIONS: dict[str, tuple[int, Callable[[Session], Awaitable[object]]]] = {
 
 @pytest.mark.parametrize("name", SESSIONS)
 @pytest.mark.parametrize("options", [{}, {"isolation": "serializable"}, {"timeout": 3.0}], ids=str)
-async def test_a_session_adds_a_begin_and_an_end(used: Used, name: str, options: Any) -> None:
+async def test_a_session_adds_a_begin_and_an_end(used: Used, server_url: str, name: str, options: Any) -> None:
     expected, work = SESSIONS[name]
+    if expected and "isolation" in options and server_url.startswith("mysql"):
+        expected += 1  # a level is a statement of its own there
 
     async def run() -> None:
         async with used[0].session(**options) as session:
@@ -203,11 +210,11 @@ async def test_a_stream_is_a_begin_a_portal_its_batches_and_an_end(used: Used) -
     assert await counted(used, read) <= 7
 
 
-async def test_coalesced_reads_of_one_turn_are_one(postgres_url: str, used: Used) -> None:
+async def test_coalesced_reads_of_one_turn_are_one(server_url: str, used: Used) -> None:
     import asyncio  # noqa: PLC0415 (the rest knows no tasks)
 
     _, proxy = used
-    async with holdall.open(proxy.url(postgres_url), pool_max_size=5) as backend:
+    async with holdall.open(proxy.url(server_url), pool_max_size=5) as backend:
 
         async def read() -> None:
             found = await asyncio.gather(*(backend.get(Trip, number % 10) for number in range(50)))
@@ -216,7 +223,7 @@ async def test_coalesced_reads_of_one_turn_are_one(postgres_url: str, used: Used
         assert await counted((backend, proxy), read) == 1
 
 
-async def test_raw_sql_is_one_and_its_reset_another(used: Used) -> None:
+async def test_raw_sql_is_one_and_its_reset_another(used: Used, server_url: str) -> None:
     backend, _ = used
 
     async def in_session() -> None:
@@ -224,5 +231,5 @@ async def test_raw_sql_is_one_and_its_reset_another(used: Used) -> None:
             await session.fetch("select name from trip where id = :id", id=1)
             await session.execute("update trip set number = :n where id = :id", id=1, n=4)
 
-    # begin, fetch, execute, commit; and the reset, before anybody else gets the connection
-    assert await counted(used, in_session) <= 5
+    # begin, fetch, execute, commit; and the reset, before anybody else gets the connection: of three statements on MySQL
+    assert await counted(used, in_session) <= (7 if server_url.startswith("mysql") else 5)
