@@ -11,6 +11,7 @@ class Capability(Enum):
 
     WRITE = "records can be created, changed and removed"
     FILTER = "queries filter by the operators of equality, order and membership on plain fields"
+    UNINDEXED = "queries that neither the key nor an index serves are answered without allow_scan()"
     TEXT_MATCH = "contains and startswith match text literally and by case"
     TEXT_SUFFIX = "endswith matches the end of a text literally and by case"
     CASEFOLD = "the lookups that ignore case compare str.casefold()"
