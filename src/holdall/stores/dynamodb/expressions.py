@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import orjson
@@ -123,15 +123,31 @@ def compiled(normal: Normal, names: Names) -> Node:
     if isinstance(normal, bool):
         return normal
     if isinstance(normal, All):
-        return every(compiled(item, names) for item in normal.items)
+        return every(compiled(item, names) for item in _gathered(normal.items, negated=True))
     if isinstance(normal, Any_):
-        return some(compiled(item, names) for item in normal.items)
+        return some(compiled(item, names) for item in _gathered(normal.items, negated=False))
     try:
         found = _TESTS.get(normal.operator, _ordered)(normal, names)
     except ValidationError as exc:
         msg = f"cannot filter by {normal.field.name!r} on dynamodb: {exc}"
         raise UnsupportedOperation(msg) from exc
     return opposite(found) if normal.negated and normal.operator not in _NEGATE_THEMSELVES else found
+
+
+def _gathered(items: Sequence[Normal], *, negated: bool) -> Iterable[Normal]:
+    """Make one membership of the equalities of one field, of which there may be hundreds and the service takes few."""
+    found: dict[Any, list[Test]] = {}
+    for item in items:
+        if isinstance(item, Test) and item.operator in ("eq", "in") and item.negated is negated:
+            found.setdefault((item.field, item.path), []).append(item)
+    for item in items:
+        group = found.get((item.field, item.path)) if isinstance(item, Test) else None
+        if group is None or len(group) == 1 or item not in group:
+            yield item
+        elif item is group[0]:
+            assert isinstance(item, Test)
+            values = [value for test in group for value in (test.value if test.operator == "in" else (test.value,))]
+            yield item._replace(operator="in", value=tuple(dict.fromkeys(values)))
 
 
 def limited(node: Node, what: str) -> str | None:

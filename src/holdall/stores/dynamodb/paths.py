@@ -194,7 +194,7 @@ def _serve(layout: Layout, place: Place, wanted: Wanted, order: Sequence[OrderTe
     lead, terms = terms[: len(fixed.among)], terms[len(fixed.among) :]
     if order and [term.field for term in lead] != list(fixed.among)[: len(lead)]:
         return None
-    direction = _direction(place, fixed, terms)
+    direction = _direction(place, fixed, wanted, terms)
     if direction is None:
         return None
     bounds = NOTHING if free is None else wanted.bounds.get(free, NOTHING)
@@ -246,9 +246,10 @@ def _free_part(sort: Key | None, fixed: _Fixed) -> FieldSpec | None:
     return part if isinstance(part, FieldSpec) else None
 
 
-def _direction(place: Place, fixed: _Fixed, terms: Sequence[OrderTerm]) -> Literal["forward", "backward"] | None:
+def _direction(place: Place, fixed: _Fixed, wanted: Wanted, terms: Sequence[OrderTerm]) -> Literal["forward", "backward"] | None:
     """Return how the sort key has to be read for an order; None when it is not in it."""
-    free = [] if place.sort is None else [part for part in place.sort.parts[fixed.parts :] if isinstance(part, FieldSpec)]
+    parts = () if place.sort is None else place.sort.parts[fixed.parts :]
+    free = [part for part in parts if isinstance(part, FieldSpec) and part not in wanted.equal]
     if [term.field for term in terms] != free[: len(terms)] or len({term.descending for term in terms}) > 1:
         return None
     # None is last in the key. Only where it is the first thing to order by can it be fetched apart.
