@@ -236,8 +236,8 @@ class Backend(DataAccess):
     def write_batch(self) -> WriteBatch:
         """Return a block that collects writes of single records and sends them at its end as one, all or nothing.
 
-        ``async with backend.write_batch() as batch: batch.create(order); batch.save(customer)``. Nothing is sent when the block raises. On a
-        store with sessions it is a transaction, and a part of the session that the task is in.
+        ``async with backend.write_batch() as batch: batch.create(order); batch.save(customer)``. Nothing is sent when the block raises.
+        On a store with sessions it is a transaction, and a part of the session that the task is in.
 
         Raises:
             UnsupportedOperation: the store cannot write several records as one.

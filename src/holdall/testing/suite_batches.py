@@ -17,7 +17,7 @@ CHECKS = Checks()
 NEEDS = (C.WRITE_BATCH,)
 
 
-class _Changed(Exception):  # noqa: N818
+class _Changed(Exception):
     """The user's own error."""
 
 

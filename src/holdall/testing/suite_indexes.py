@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from holdall.backend import Backend
@@ -22,7 +23,14 @@ STARS = (None, 3, -1, 3, 2**63 - 1, None, -(2**63))
 async def visits(backend: Backend) -> list[Visit]:
     """Store visits of two halls, with ties and None."""
     found = [
-        Visit(hall=hall, number=number, guest=None if number % 5 == 0 else f"guest {number % 3}", city=city, stars=STARS[number % 7], text="x" * number)
+        Visit(
+            hall=hall,
+            number=number,
+            guest=None if number % 5 == 0 else f"guest {number % 3}",
+            city=city,
+            stars=STARS[number % 7],
+            text="x" * number,
+        )
         for hall in ("a", "b")
         for number, city in enumerate(CITIES * 6, -10)
     ]
@@ -36,7 +44,9 @@ async def keys(query: QueryBuilder[Visit]) -> list[tuple[str, int]]:
 
 def ordered(records: list[Visit], *, descending: bool, nulls_first: bool = False) -> list[tuple[str, int]]:
     """Return the keys by stars, and then by key in the same direction."""
-    present = sorted([item for item in records if item.stars is not None], key=lambda item: (item.stars, item.hall, item.number), reverse=descending)
+    present = sorted(
+        [item for item in records if item.stars is not None], key=lambda item: (item.stars, item.hall, item.number), reverse=descending
+    )
     absent = sorted([item for item in records if item.stars is None], key=lambda item: (item.hall, item.number), reverse=descending)
     return [(item.hall, item.number) for item in (absent + present if nulls_first else present + absent)]
 
@@ -104,7 +114,7 @@ async def test_an_index_answers_ranges_and_filters_exactly(backend: Backend) -> 
     records = await visits(backend)
     query = backend.query(Visit).filter(city="London").order_by("stars")
     mine = [record for record in records if record.city == "London"]
-    cases: list[tuple[dict[str, Any], Any]] = [
+    cases: list[tuple[dict[str, Any], Callable[[Visit], bool]]] = [
         ({"stars__gt": -1}, lambda item: item.stars is not None and item.stars > -1),
         ({"stars__gte": 3}, lambda item: item.stars is not None and item.stars >= 3),
         ({"stars__lt": 3}, lambda item: item.stars is not None and item.stars < 3),

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -30,6 +30,6 @@ def opened(dynamodb_url: str) -> OpenBackend:
 @pytest.fixture
 async def backend(opened: OpenBackend, request: pytest.FixtureRequest) -> AsyncGenerator[Backend]:
     """A backend with the models of the test's module: its ``MODELS``."""
-    models: tuple[type[Model], ...] = getattr(request.module, "MODELS", ())
+    models: tuple[type[Model], ...] = getattr(cast("Any", request).module, "MODELS", ())
     async with opened(*models) as backend:
         yield backend

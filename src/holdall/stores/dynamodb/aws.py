@@ -48,7 +48,9 @@ async def open_transport(settings: DynamoSettings) -> Transport:
         return Transport(await _open_client(settings, resolved), attempts)
     found = await resolved.session.get_credentials()
     if found is None:
-        raise ConfigurationError("no AWS credentials are found; state access_key_id and secret_access_key, a profile, or what the AWS tools take")
+        raise ConfigurationError(
+            "no AWS credentials are found; state access_key_id and secret_access_key, a profile, or what the AWS tools take"
+        )
 
     async def credentials() -> Credentials:
         frozen = await found.get_frozen_credentials()  # refreshes when it is due, under a lock of its own
@@ -85,7 +87,7 @@ def _signed(settings: DynamoSettings, endpoint: str, region: str, credentials: C
 
 
 def _make_session(settings: DynamoSettings) -> Any:
-    import aioboto3  # noqa: PLC0415  - takes a third of a second, in a thread
+    import aioboto3  # type: ignore[import-untyped]  # noqa: PLC0415  - takes a third of a second, in a thread
 
     return aioboto3.Session(
         profile_name=settings.profile,
@@ -101,7 +103,7 @@ def _resolve(settings: DynamoSettings) -> Resolved:
 
     Its own rules decide: arguments, both variables of endpoints, profiles, FIPS, dual stack, partitions.
     """
-    from botocore.exceptions import BotoCoreError  # noqa: PLC0415
+    from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]  # noqa: PLC0415
 
     async def ask() -> Resolved:
         session = _make_session(settings)
@@ -121,7 +123,7 @@ def _resolve(settings: DynamoSettings) -> Resolved:
 
 
 async def _open_client(settings: DynamoSettings, resolved: Resolved) -> ClientCarrier:
-    from botocore.config import Config  # noqa: PLC0415
+    from botocore.config import Config  # type: ignore[import-untyped]  # noqa: PLC0415
 
     # What is sent again is decided here: the client repeats writes blindly.
     config = Config(
@@ -191,5 +193,8 @@ def _text(value: bytes) -> str:
 def _with_bytes(value: Any, convert: Callable[[Any], Any]) -> Any:
     """Return a request or answer with its binary values converted: the client wants and gives bytes."""
     if isinstance(value, dict):
-        return {name: convert(item) if name == "B" and not isinstance(item, dict) else _with_bytes(item, convert) for name, item in value.items()}
+        return {
+            name: convert(item) if name == "B" and not isinstance(item, dict) else _with_bytes(item, convert)
+            for name, item in value.items()
+        }
     return [_with_bytes(item, convert) for item in value] if isinstance(value, list) else value

@@ -33,7 +33,7 @@ class Text(NamedTuple):
 Node = Text | bool
 
 
-class NeverTrue(Exception):  # noqa: N818  - no error: nothing has to be asked
+class NeverTrue(Exception):
     """A condition is false whatever is stored."""
 
 
@@ -161,9 +161,13 @@ def limited(node: Node, what: str) -> str | None:
             return None
         raise NeverTrue
     if node.operators > _MOST_OPERATORS:
-        raise LimitExceeded(f"the operators in the condition of {what} (ask for fewer values, or in several queries)", limit=300, value=node.operators)
+        raise LimitExceeded(
+            f"the operators in the condition of {what} (ask for fewer values, or in several queries)", limit=300, value=node.operators
+        )
     if len(node.text) > _MOST_BYTES:
-        raise LimitExceeded(f"the bytes of the condition of {what} (ask for fewer values, or in several queries)", limit=4096, value=len(node.text))
+        raise LimitExceeded(
+            f"the bytes of the condition of {what} (ask for fewer values, or in several queries)", limit=4096, value=len(node.text)
+        )
     return node.text
 
 

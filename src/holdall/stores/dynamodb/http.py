@@ -163,7 +163,12 @@ class HttpPool:
 
     def stats(self) -> dict[str, int]:
         """Return how many connections there are, and how many requests wait for one."""
-        return {"size": len(self._idle) + len(self._busy), "idle": len(self._idle), "in_use": len(self._busy), "waiting": len(self._waiters)}
+        return {
+            "size": len(self._idle) + len(self._busy),
+            "idle": len(self._idle),
+            "in_use": len(self._busy),
+            "waiting": len(self._waiters),
+        }
 
     async def request(self, data: bytes, timeout: float) -> Answer:
         """Send a request and return its answer.

@@ -1,7 +1,8 @@
 """Texts for composed keys: injective, and in the order of the values.
 
-Parts are joined by a separator that sorts below every character of an encoded part, which is why characters up to the mark are escaped. Where
-a key is made for the index alone, the separator is U+0001; in the templates of a single-table design it is ``#``, which people can read.
+Parts are joined by a separator that sorts below every character of an encoded part, which is why characters up to the mark are escaped.
+Where a key is made for the index alone, the separator is U+0001; in the templates of a single-table design it is ``#``, which people can
+read.
 """
 
 from __future__ import annotations

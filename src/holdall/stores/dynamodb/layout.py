@@ -201,22 +201,24 @@ def _native(spec: FieldSpec, limit: int) -> Key:
 
 
 def _own_place(info: ModelInfo) -> Place:
-    first, *rest = info.key
+    first, rest = info.key[0], info.key[1:]
     sort = None
     if len(rest) == 1:
         sort = _native(rest[0], _SORT_BYTES)
     elif rest:
-        sort = Key("_sort", tuple(rest), PLAIN, marked=True, limit=_SORT_BYTES)
+        sort = Key("_sort", rest, PLAIN, marked=True, limit=_SORT_BYTES)
     return Place(None, _native(first, _PARTITION_BYTES), sort)
 
 
 def _declared(info: ModelInfo, entity: str | None) -> Iterable[Place]:
     """Return an index for each one that the model declares: the first field is the partition, the others and the key are the order."""
-    wanted = [(f"{spec.stored_name}", (spec,), None) for spec in info.fields if spec.storage.index and not spec.storage.unique]
+    wanted: list[tuple[str, tuple[FieldSpec, ...], str | None]] = [
+        (spec.stored_name, (spec,), None) for spec in info.fields if spec.storage.index and not spec.storage.unique
+    ]
     for index in info.indexes:
         specs = tuple(info.by_name[name.removeprefix("-")] for name in index.fields)
         if not index.unique:
-            wanted.append((".".join(spec.stored_name for spec in specs), specs, index.name))  # type: ignore[arg-type]
+            wanted.append((".".join(spec.stored_name for spec in specs), specs, index.name))
     for stored, (first, *rest), stated in wanted:
         name = stated or re.sub(r"[^A-Za-z0-9_.-]", "_", stored if entity is None else f"{entity}.{stored}")
         name = name if len(name) >= 3 else f"{name}_index"
@@ -232,7 +234,9 @@ def _shared_place(info: ModelInfo, option: SingleTable) -> Place:
     found = [spec for key in place.keys for spec in key.specs]
     if sorted(spec.name for spec in found) != sorted(spec.name for spec in info.key):
         wanted = ", ".join(spec.name for spec in info.key)
-        msg = f"{info.label}: the partition key and sort key of SingleTable hold each field of the model's key once ({wanted}), and no other"
+        msg = (
+            f"{info.label}: the partition key and sort key of SingleTable hold each field of the model's key once ({wanted}), and no other"
+        )
         raise ConfigurationError(msg)
     return place
 

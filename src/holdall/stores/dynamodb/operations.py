@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from holdall.errors import DuplicateKeyError, HoldallError, SerializationError
@@ -10,12 +11,14 @@ from holdall.pool import own_copy
 from holdall.query import operations as op
 from holdall.record.metadata import ModelInfo
 from holdall.stores.dynamodb.capabilities import MOST_ACTIONS, MOST_REQUEST_BYTES
+from holdall.stores.dynamodb.conditions import Outcome, Write, is_failed
 from holdall.stores.dynamodb.layout import Layout
 from holdall.stores.dynamodb.reading import Reads, now_of
 from holdall.stores.dynamodb.sending import Sender, limit_of, together
+from holdall.stores.dynamodb.uniques import duplicate
 from holdall.stores.dynamodb.values import Item
 from holdall.stores.dynamodb.where import delete_where, update_where
-from holdall.stores.dynamodb.writing import DeleteWrite, InsertWrite, Outcome, UpdateWrite, UpsertWrite, Write, duplicate, in_batch, is_failed
+from holdall.stores.dynamodb.writing import DeleteWrite, InsertWrite, UpdateWrite, UpsertWrite, in_batch
 
 
 class Context(NamedTuple):
@@ -179,8 +182,7 @@ async def _delete_many(context: Context, operation: op.DeleteMany) -> int:
     async def remove(key: op.Key) -> bool:
         return await _delete(context, op.Delete(operation.info, key, None))
 
-    found = await together([lambda key=key: remove(key) for key in operation.keys])  # type: ignore[misc]
-    return sum(found)
+    return sum(await together(partial(remove, key) for key in operation.keys))
 
 
 async def _batch(context: Context, operation: op.Batch) -> list[Any]:
@@ -189,7 +191,7 @@ async def _batch(context: Context, operation: op.Batch) -> list[Any]:
     for single in operation.writes:
         layout = context.layout_of(single.info)
         write = _WRITES[type(single)](layout, single, now_of(layout))
-        if not isinstance(write, InsertWrite):
+        if not isinstance(single, op.Insert):
             await _learn(context, write, single.key)
         writes.append(write)
     for attempt in range(10):
@@ -198,7 +200,9 @@ async def _batch(context: Context, operation: op.Batch) -> list[Any]:
         if reasons is None:
             return [write.done() for write in writes]
         outcomes = _outcomes(writes, groups, _unfolded(groups, reasons))
-        errors = [None if outcome is None or outcome.again else in_batch(write, outcome) for write, outcome in zip(writes, outcomes, strict=True)]
+        errors = [
+            None if outcome is None or outcome.again else in_batch(write, outcome) for write, outcome in zip(writes, outcomes, strict=True)
+        ]
         if any(errors):
             raise _batch_error(errors)
         gone = [place for place, outcome in enumerate(outcomes) if outcome is not None and not outcome.again]

@@ -12,8 +12,8 @@ from holdall.record.fields import StoreOption
 class SingleTable(StoreOption):
     """Keep the records in a table that several models share.
 
-    The keys are templates: segments joined by ``#``, each a literal or one field in braces, such as ``"CUSTOMER#{id}"``. The fields of the two
-    keys together are those of the model's key. Values are escaped so that none can be taken for another, and keep their order.
+    The keys are templates: segments joined by ``#``, each a literal or one field in braces, such as ``"CUSTOMER#{id}"``. The fields of the
+    two keys together are those of the model's key. Values are escaped so that none can be taken for another, and keep their order.
 
     Attributes:
         table: the table's name, in place of the model's.

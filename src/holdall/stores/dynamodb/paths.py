@@ -1,7 +1,7 @@
 """The planner of access paths: which table or index answers a condition in an order, and by which lookups. Pure.
 
-A lookup is one ``Query`` of one partition. Where a condition names several values of a key (``in``), or None stands where an index has it at
-the other end, a path has several lookups, one behind the other.
+A lookup is one ``Query`` of one partition. Where a condition names several values of a key (``in``), or None stands where an index has it
+at the other end, a path has several lookups, one behind the other.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def find(layout: Layout, normal: Normal, order: Sequence[OrderTerm], *, scan: bo
     if wanted.is_contradictory:
         return None
     places = (layout.place,) if consistent else (layout.place, *layout.indexes)
-    found = [path for place in places if (path := _serve(layout, place, wanted, order)) is not None]
+    found = [path for place in places if (path := _serve(place, wanted, order)) is not None]
     unique = _by_unique(layout, wanted)
     if unique is not None:
         found.append(unique)
@@ -182,7 +182,7 @@ class _Fixed(NamedTuple):
     parts: int  # how many parts of the sort key are fixed
 
 
-def _serve(layout: Layout, place: Place, wanted: Wanted, order: Sequence[OrderTerm]) -> Path | None:
+def _serve(place: Place, wanted: Wanted, order: Sequence[OrderTerm]) -> Path | None:
     fixed = _fixed(place, wanted)
     if fixed is None:
         return None
@@ -288,7 +288,7 @@ def _lookups(
 _ANY = SortCondition("", ())
 
 
-def _condition(sort: Key, fixed: _Fixed, values: Mapping[FieldSpec, Any], bounds: Range, nulls: bool | None) -> SortCondition | None:
+def _condition(sort: Key, fixed: _Fixed, values: Mapping[FieldSpec, Any], bounds: Range, nulls: bool | None) -> SortCondition | None:  # noqa: FBT001  - three truths  # noqa: FBT001  - three truths
     """Return the condition of the sort key: ``_ANY`` for all of the partition, None for nothing."""
     if sort.style is None:
         if fixed.parts:
@@ -319,7 +319,7 @@ def start_behind(layout: Layout, path: Path, order: Sequence[OrderTerm], after: 
 
 
 def _free_spec(path: Path, order: Sequence[OrderTerm]) -> FieldSpec | None:
-    fixed = path.lookups[0].values if path.lookups else {}
+    fixed: Mapping[FieldSpec, Any] = path.lookups[0].values if path.lookups else {}
     return next((term.field for term in order if term.field not in fixed), None)
 
 
@@ -328,7 +328,9 @@ def _free_spec(path: Path, order: Sequence[OrderTerm]) -> FieldSpec | None:
 
 def _refusal(layout: Layout, wanted: Wanted, terms: Sequence[OrderTerm], *, scan: bool, consistent: bool) -> UnsupportedOperation:
     info = layout.info
-    conditions = sorted({item.field.name for item in wanted.items if isinstance(item, Test)} | ({"alternatives"} if _has_alternatives(wanted) else set()))
+    conditions = sorted(
+        {item.field.name for item in wanted.items if isinstance(item, Test)} | ({"alternatives"} if _has_alternatives(wanted) else set())
+    )
     what = f"filter {info.label} by {', '.join(conditions)}" if conditions else f"read all of {info.label}"
     if terms:
         shown = ", ".join(repr(("-" if term.descending else "") + term.field.name) for term in terms)

@@ -135,7 +135,7 @@ def _native_text(key: Key, low: tuple[Any, bool], high: tuple[Any, bool]) -> Sor
 # -- composed keys ---------------------------------------------------------------------------------------------------------------------
 
 
-def composed(key: Key, bound: Sequence[str], found: Range, nulls: bool | None) -> SortCondition | None:
+def composed(key: Key, bound: Sequence[str], found: Range, nulls: bool | None) -> SortCondition | None:  # noqa: FBT001  - three truths  # noqa: FBT001  - three truths
     """Return the condition of a composed sort key whose first parts are given as texts; None when there is none to make.
 
     Args:
@@ -149,7 +149,7 @@ def composed(key: Key, bound: Sequence[str], found: Range, nulls: bool | None) -
         return SortCondition("=", (key.checked({"S": style.separator.join(bound)}),))
     part = key.parts[len(bound)]
     mark = "0" if key.marked else ""
-    if nulls or (found == NOTHING and nulls is None) or not key.marked and found == NOTHING:
+    if nulls or (found == NOTHING and (nulls is None or not key.marked)):
         begin = before + ("1" if nulls else "")
         return SortCondition("begins_with", (key.checked({"S": begin}),)) if begin else None
     low, high, surplus = before + mark, before + "1" if key.marked else before[:-1] + style.above, None

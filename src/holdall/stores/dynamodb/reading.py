@@ -145,7 +145,9 @@ class _Maker:
         if lookup.condition is not None and place.sort is not None:
             attribute = names.name(place.sort.attribute)
             values = [names.value(value) for value in lookup.condition.values]
-            texts.append(_CONDITIONS.get(lookup.condition.operator, "{a} {o} {v[0]}").format(a=attribute, o=lookup.condition.operator, v=values))
+            texts.append(
+                _CONDITIONS.get(lookup.condition.operator, "{a} {o} {v[0]}").format(a=attribute, o=lookup.condition.operator, v=values)
+            )
             if lookup.condition.surplus is not None:
                 surplus = (place.sort.attribute, lookup.condition.surplus)
         body: Body = {"TableName": self._layout.table, "KeyConditionExpression": " AND ".join(texts)}

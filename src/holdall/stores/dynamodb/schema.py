@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from holdall.errors import BackendError, ConfigurationError, LimitExceeded
@@ -52,7 +53,8 @@ class Table:
         }
         if self.indexes:
             body["GlobalSecondaryIndexes"] = [
-                {"IndexName": name, "KeySchema": _schema(keys), "Projection": {"ProjectionType": "ALL"}} for name, keys in self.indexes.items()
+                {"IndexName": name, "KeySchema": _schema(keys), "Projection": {"ProjectionType": "ALL"}}
+                for name, keys in self.indexes.items()
             ]
         return body
 
@@ -78,7 +80,9 @@ def tables_of(layouts: Sequence[Layout]) -> list[Table]:
         keys, types = _keys_of(layout.place)
         table = found.setdefault(layout.table, Table(layout.table, keys, types))
         if table.keys != keys:
-            raise ConfigurationError(f"{label} wants the keys {list(keys)} for table {layout.table!r}, and another model {list(table.keys)}")
+            raise ConfigurationError(
+                f"{label} wants the keys {list(keys)} for table {layout.table!r}, and another model {list(table.keys)}"
+            )
         for place in layout.indexes:
             table.add(place, label)
         table.expires = table.expires or layout.info.expires is not None
@@ -118,7 +122,7 @@ async def prepare(transport: Transport, layouts: Sequence[Layout], patience: flo
     Raises:
         ConfigurationError: a table is there, and is not what the models want.
     """
-    await together([lambda table=table: _prepare(transport, table, patience) for table in tables_of(layouts)])  # type: ignore[misc]
+    await together(partial(_prepare, transport, table, patience) for table in tables_of(layouts))
 
 
 async def _prepare(transport: Transport, table: Table, patience: float) -> None:
@@ -189,7 +193,7 @@ async def drop(transport: Transport, layouts: Sequence[Layout], patience: float)
 
 async def delete_tables(transport: Transport, names: Iterable[str], patience: float) -> None:
     """Delete tables, and wait until they are gone."""
-    await together([lambda name=name: _delete(transport, name, patience) for name in names])  # type: ignore[misc]
+    await together(partial(_delete, transport, name, patience) for name in names)
 
 
 async def _delete(transport: Transport, name: str, patience: float) -> None:

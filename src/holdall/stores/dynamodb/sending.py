@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from decimal import Decimal
+from functools import partial
 from typing import Any, TypeVar
 from uuid import uuid4
 
 from holdall.errors import HoldallError, LimitExceeded, SerializationError
 from holdall.query import operations as op
 from holdall.stores.dynamodb.capabilities import MOST_ACTIONS, MOST_KEYS
+from holdall.stores.dynamodb.conditions import Action, Write, is_failed
 from holdall.stores.dynamodb.layout import Layout
 from holdall.stores.dynamodb.reading import Body, Plan, Reads, Request
 from holdall.stores.dynamodb.transport import ServiceError, Transport
+from holdall.stores.dynamodb.uniques import Uniques
 from holdall.stores.dynamodb.values import Item
-from holdall.stores.dynamodb.writing import Action, Uniques, Write, is_failed
 
 T = TypeVar("T")
 _AT_ONCE = 16
@@ -65,8 +67,8 @@ class Reader:
         self._sent += 1
         if self._budget is not None and self._sent > self._budget:
             raise LimitExceeded(
-                "the requests of a query with a limit, whose filter leaves out most of what is read (narrow it by a key or an index, or raise "
-                "request_budget)",
+                "the requests of a query with a limit, whose filter leaves out most of what is read (narrow it by a key or an index, or "
+                "raise request_budget)",
                 limit=self._budget,
                 value=self._sent,
             )
@@ -122,7 +124,10 @@ class Sender:
 
     async def _by_keys(self, plan: Plan, limit: int | None) -> list[Item]:
         layout, keys = plan.layout, plan.keys
-        found = await self.by_keys(layout, keys) if len(keys) > 1 else [await self.item(layout, keys[0], consistent=self._consistent)]
+        if len(keys) == 1:
+            found: Sequence[Item | None] = [await self.item(layout, *keys, consistent=self._consistent)]
+        else:
+            found = await self.by_keys(layout, keys)
         items = [item for item in found if item is not None and layout.is_live(item, plan.now)]
         return items if limit is None else items[:limit]
 
@@ -138,7 +143,7 @@ class Sender:
         """Return items by their keys, in order, None where there is none; expired ones as well."""
         chunks = [keys[start : start + MOST_KEYS] for start in range(0, len(keys), MOST_KEYS)]
         found: dict[Any, Item] = {}
-        for items in await together([lambda chunk=chunk: self._batch(layout, chunk) for chunk in chunks]):  # type: ignore[misc]
+        for items in await together(partial(self._batch, layout, chunk) for chunk in chunks):
             found.update((_hashable(layout, item), item) for item in items)
         return [found.get(_hashable(layout, key)) for key in keys]
 
@@ -157,7 +162,9 @@ class Sender:
             fruitless = 0 if items else fruitless + 1
             if fruitless >= 8:
                 left = len(wanted[layout.table]["Keys"])
-                raise ServiceError("ProvisionedThroughputExceededException", f"{left} keys were not read after {fruitless} attempts", 400, {})
+                raise ServiceError(
+                    "ProvisionedThroughputExceededException", f"{left} keys were not read after {fruitless} attempts", 400, {}
+                )
             await self.transport.pause(fruitless + 1)
         return found
 
@@ -202,7 +209,9 @@ class Sender:
         """
         if len(actions) > MOST_ACTIONS:
             raise LimitExceeded(
-                "the actions of one transaction, which are its records and their unique values (divide it)", limit=MOST_ACTIONS, value=len(actions)
+                "the actions of one transaction, which are its records and their unique values (divide it)",
+                limit=MOST_ACTIONS,
+                value=len(actions),
             )
         try:
             if len(actions) == 1:

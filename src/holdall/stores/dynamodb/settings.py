@@ -57,7 +57,16 @@ class DynamoSettings(Settings):
         """Raise ``ConfigurationError`` for settings that contradict each other."""
         if (self.access_key_id is None) != (self.secret_access_key is None):
             raise ConfigurationError("access_key_id and secret_access_key go together; state both, or leave both to the AWS configuration")
-        for name in ("request_budget", "page_size", "scan_segments", "max_attempts", "pool_max_size", "connect_timeout", "read_timeout", "acquire_timeout"):
+        for name in (
+            "request_budget",
+            "page_size",
+            "scan_segments",
+            "max_attempts",
+            "pool_max_size",
+            "connect_timeout",
+            "read_timeout",
+            "acquire_timeout",
+        ):
             if getattr(self, name) == 0:
                 raise ConfigurationError(f"{name}=0 would let nothing happen; leave it out for the default")
 
@@ -76,7 +85,7 @@ class DynamoSettings(Settings):
         """Return the region."""
         if url.path.strip("/") or url.username or ":" in url.netloc:
             raise ConfigurationError(
-                "a dynamodb:// URL is dynamodb://region, with parameters such as ?endpoint_url=…; credentials are parameters, or better those "
-                "of the AWS configuration"
+                "a dynamodb:// URL is dynamodb://region, with parameters such as ?endpoint_url=…; credentials are parameters, or better "
+                "those of the AWS configuration"
             )
         return {"region": unquote(url.netloc)} if url.netloc else {}

@@ -25,7 +25,8 @@ class Signer:
 
     def __init__(self, host: str, region: str, service: str = "dynamodb") -> None:
         self._host, self._region, self._service = host, region, service
-        self._day = self._secret = ""
+        self._day = ""
+        self._secret = ""
         self._key = b""
         self._stamps: tuple[int, str] = (0, "")
 
@@ -36,16 +37,16 @@ class Signer:
         token = credentials.token
         signed = "host;x-amz-date;x-amz-security-token;x-amz-target" if token else "host;x-amz-date;x-amz-target"
         shown = f"x-amz-security-token:{token}\n" if token else ""
-        canonical = (
-            f"POST\n/\n\nhost:{self._host}\nx-amz-date:{stamp}\n{shown}x-amz-target:{target}\n\n{signed}\n{hashlib.sha256(body).hexdigest()}"
-        )
+        digest = hashlib.sha256(body).hexdigest()
+        canonical = f"POST\n/\n\nhost:{self._host}\nx-amz-date:{stamp}\n{shown}x-amz-target:{target}\n\n{signed}\n{digest}"
         text = f"AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
         signature = hmac.digest(self._key_of(stamp[:8], credentials.secret_key), text.encode(), "sha256").hex()
         return (
             f"POST / HTTP/1.1\r\nHost: {self._host}\r\nX-Amz-Date: {stamp}\r\nX-Amz-Target: {target}\r\n"
             f"Content-Type: application/x-amz-json-1.0\r\nContent-Length: {len(body)}\r\n"
             + (f"X-Amz-Security-Token: {token}\r\n" if token else "")
-            + f"Authorization: AWS4-HMAC-SHA256 Credential={credentials.access_key}/{scope}, SignedHeaders={signed}, Signature={signature}\r\n\r\n"
+            + f"Authorization: AWS4-HMAC-SHA256 Credential={credentials.access_key}/{scope}, "
+            f"SignedHeaders={signed}, Signature={signature}\r\n\r\n"
         ).encode("latin-1")
 
     def _stamp(self, now: float) -> str:

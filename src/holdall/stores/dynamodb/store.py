@@ -219,5 +219,3 @@ def _label(operation: Operation) -> str:
     if info is not None:
         return info.label
     return _labels(list(dict.fromkeys(write.info for write in operation.writes))) if isinstance(operation, Batch) else "raw SQL"
-
-

@@ -1,12 +1,13 @@
 """Requests to the service: what is sent again, when, and what is not. How they travel is a carrier's business.
 
-A request that reads, or carries a token, may be sent again whatever has happened to it. Any other write may be sent again only when it was surely
-not applied: when no connection came about, or the service says so. Else its outcome is unknown, and the error says that.
+A request that reads, or carries a token, may be sent again whatever has happened to it. Any other write may be sent again only when it was
+surely not applied: when no connection came about, or the service says so. Else its outcome is unknown, and the error says that.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import ssl
 import time
@@ -62,7 +63,7 @@ class ServiceError(Exception):
         return bool(codes) and codes <= _CONTENTION
 
 
-class OutcomeUnknown(Exception):  # noqa: N818  - it may have been applied
+class OutcomeUnknown(Exception):
     """A write may or may not have been applied: the connection was lost, or no answer came, after it was sent."""
 
 
@@ -179,10 +180,9 @@ class SignedCarrier:
         raise self._error(answer.status, answer.body, answer.headers)
 
     def _error(self, status: int, raw: bytes, headers: Mapping[bytes, bytes]) -> ServiceError:
-        try:
+        body: dict[str, Any] = {}
+        with contextlib.suppress(ValueError):  # a proxy between may answer in HTML
             body = orjson.loads(raw)
-        except ValueError:
-            body = {}
         name = str(body.get("__type", "")).rpartition("#")[2] or f"Http{status}"
         if name in _CLOCK_NAMES and b"date" in headers:
             self._skew = parsedate_to_datetime(headers[b"date"].decode("latin-1")).timestamp() - time.time()

@@ -1,7 +1,7 @@
 """Plain values and attribute values: how each kind is written, and what makes what is read plain again.
 
-None is an attribute that is left out; inside lists and dicts it is NULL, so that ``{"a": None}`` differs from ``{}``. Numbers of the service
-reach from 1e-130 to 1e126, which is less than a float, so that fields of floats are texts in their order.
+None is an attribute that is left out; inside lists and dicts it is NULL, so that ``{"a": None}`` differs from ``{}``. Numbers of the
+service reach from 1e-130 to 1e126, which is less than a float, so that fields of floats are texts in their order.
 """
 
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from types import NoneType
 from typing import Any
 from uuid import UUID
 
@@ -99,21 +100,23 @@ def json_value(value: Any, depth: int = 0) -> AttributeValue:
         LimitExceeded: it nests deeper than the service permits.
         ValidationError: a number that the service cannot keep.
     """
-    if isinstance(value, str):
-        return {"S": value}
-    if value is None:
-        return NULL
-    if isinstance(value, bool):
-        return {"BOOL": value}
-    if isinstance(value, int):
-        return {"N": str(value)}
-    if isinstance(value, float):
-        return {"N": _number(value)}
+    write = _SCALARS.get(type(value))
+    if write is not None:
+        return write(value)
     if depth >= _DEEPEST:
         raise LimitExceeded("the depth of a document", limit=_DEEPEST, value=depth + 1)
     if isinstance(value, list):
         return {"L": [json_value(item, depth + 1) for item in value]}
     return {"M": {name or "\0": json_value(item, depth + 1) for name, item in value.items()}}
+
+
+_SCALARS: Mapping[type[Any], Callable[[Any], AttributeValue]] = {
+    str: lambda value: {"S": value},
+    NoneType: lambda _: NULL,
+    bool: lambda value: {"BOOL": value},
+    int: lambda value: {"N": str(value)},
+    float: lambda value: {"N": _number(value)},
+}
 
 
 def _number(value: float) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Context, Decimal
+from functools import partial
 from typing import Any
 
 from holdall.errors import SerializationError, UnsupportedOperation, ValidationError
@@ -18,13 +19,14 @@ from holdall.query.predicates import Arithmetic
 from holdall.record.metadata import FieldSpec
 from holdall.record.types import Kind
 from holdall.record.values import INT_MAX, INT_MIN
+from holdall.stores.dynamodb.conditions import exists
 from holdall.stores.dynamodb.expressions import Names, Node, atom, compiled, every, limited
 from holdall.stores.dynamodb.layout import Layout
 from holdall.stores.dynamodb.reading import Body, Plan
 from holdall.stores.dynamodb.sending import Sender, together
 from holdall.stores.dynamodb.transport import ServiceError
 from holdall.stores.dynamodb.values import Item, codec_of
-from holdall.stores.dynamodb.writing import DeleteWrite, UpdateWrite, exists
+from holdall.stores.dynamodb.writing import DeleteWrite, UpdateWrite
 
 Row = Sequence[Any]
 _ATTEMPTS = 50
@@ -46,9 +48,7 @@ async def update_where(context: Any, operation: op.UpdateWhere) -> int:
             return found
     rows = [layout.plain(item) for item in await context.sender.items(plan, operation)]
     changes = [_values(layout, operation.assignments, row) for row in rows]  # all are checked before the first is written
-    done = await together(
-        [lambda row=row, values=values: _change(context.sender, plan, operation, row, values) for row, values in zip(rows, changes, strict=True)]  # type: ignore[misc]
-    )
+    done = await together(partial(_change, context.sender, plan, operation, *each) for each in zip(rows, changes, strict=True))
     return sum(done)
 
 
@@ -58,14 +58,14 @@ def check_assignments(layout: Layout, operation: op.UpdateWhere, *, by_key: bool
     uniques = {spec for specs in layout.info.uniques for spec in specs}
     for spec, value in operation.assignments.items():
         if isinstance(value, Arithmetic) and spec.type.kind is Kind.FLOAT:
-            msg = f"cannot compute {label}.{spec.name} by F on dynamodb: its numbers are decimal, and sums would differ; read, change and save it"
-            raise UnsupportedOperation(msg, missing=())
+            msg = f"cannot compute the float {label}.{spec.name} by F on dynamodb, whose sums are decimal; read it, change it and save it"
+            raise UnsupportedOperation(msg)
         if spec in uniques and not by_key:
             msg = (
-                f"cannot update the unique field {label}.{spec.name} by a query on dynamodb: it would stop at the first value that is taken; "
-                "filter by the whole key, or save the records one by one"
+                f"cannot update the unique field {label}.{spec.name} by a query on dynamodb, where the records before one whose value is "
+                "taken would stay changed; filter by the whole key, or save the records one by one"
             )
-            raise UnsupportedOperation(msg, missing=())
+            raise UnsupportedOperation(msg)
 
 
 async def delete_where(context: Any, operation: op.DeleteWhere) -> int:
@@ -74,7 +74,7 @@ async def delete_where(context: Any, operation: op.DeleteWhere) -> int:
     if plan.path is None:
         return 0
     rows = [plan.layout.plain(item) for item in await context.sender.items(plan, operation)]
-    done = await together([lambda row=row: _remove(context.sender, plan, operation, row) for row in rows])  # type: ignore[misc]
+    done = await together(partial(_remove, context.sender, plan, operation, row) for row in rows)
     return sum(done)
 
 
@@ -119,7 +119,7 @@ async def _change(sender: Sender, plan: Plan, operation: op.UpdateWhere, row: Ro
         reasons = await sender.send(write.actions())
         if reasons is None:
             return True
-        again = _again(plan, operation, write.failed(reasons), write.before)
+        again = _again(operation, write.failed(reasons), write.before)
         if again is None:
             return False
         row = again
@@ -134,14 +134,14 @@ async def _remove(sender: Sender, plan: Plan, operation: op.DeleteWhere, row: Ro
         reasons = await sender.send(write.actions())
         if reasons is None:
             return True
-        again = _again(plan, operation, write.failed(reasons), write.before)
+        again = _again(operation, write.failed(reasons), write.before)
         if again is None:
             return False
         row = again
     raise _unsettled(layout)
 
 
-def _again(plan: Plan, operation: Any, outcome: Any, before: Row | None) -> Row | None:
+def _again(operation: Any, outcome: Any, before: Row | None) -> Row | None:
     """Return the row to try again with, or None when the record is gone or matches no more."""
     if outcome is not None and outcome.error is not None:
         raise outcome.error
@@ -233,7 +233,8 @@ def _bounds(spec: FieldSpec) -> tuple[Any, Any]:
 
 
 def _whole(bound: Any, by: int) -> int:
-    return math.floor(bound) + by if by > 0 or bound == math.floor(bound) else math.ceil(bound) + by
+    whole: int = math.floor(bound) if by > 0 or bound == math.floor(bound) else math.ceil(bound)
+    return whole + by
 
 
 def _narrowed(spec: FieldSpec, low: Any, high: Any, moved: Callable[[Any, int], Any]) -> tuple[Any, Any]:
