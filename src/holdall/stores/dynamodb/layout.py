@@ -109,7 +109,7 @@ class Layout:
         table: the table's name. ``side``: that of its unique values.
         place: the table's own keys. ``indexes``: the secondary ones.
         entity: the name of the model in a table that it shares, else None.
-        item: from a plain row to an item. ``row``: from an item to a row of all fields.
+        key: from a plain key to the key's attributes. ``item``: from a plain row to an item. ``row``: from an item to a row of all fields.
     """
 
     def __init__(self, info: ModelInfo, prefix: str) -> None:
@@ -122,6 +122,7 @@ class Layout:
         self.indexes = (*_declared(info, None if option is None else info.name), *(() if option is None else _shared_indexes(info, option)))
         self.dependants = {spec: [place for place in self.indexes if any(spec in key.specs for key in place.keys)] for spec in info.fields}
         self._check_names()
+        self.key = _compile_key(self)
         self.item = _compile_item(self)
         self._rows: dict[tuple[FieldSpec, ...], Callable[[Item], tuple[Any, ...]]] = {}
         self.row = self.row_of(info.fields)
@@ -134,11 +135,6 @@ class Layout:
             if spec.stored_name in ours:
                 msg = f"{self.info.label}.{spec.name}: the stored name {spec.stored_name!r} is one that DynamoDB's keys need; set another"
                 raise ConfigurationError(msg)
-
-    def key(self, key: Sequence[Any]) -> Item:
-        """Return the key's attributes of a plain key."""
-        values = dict(zip(self.info.key, key, strict=True))
-        return {part.attribute: part.value(values.__getitem__) for part in self.place.keys}
 
     def index_item(self, place: Place, row: Sequence[Any]) -> Item:
         """Return the attributes of an index, from a plain row."""
@@ -296,6 +292,29 @@ def _compile_item(layout: Layout) -> Callable[[Sequence[Any]], Item]:
         lines.append(f" i[{key.attribute!r}] = {value}")
     exec("\n".join((*lines, " return i")), names)  # noqa: S102  - generated; names are quoted with repr
     return names["item"]  # type: ignore[no-any-return]
+
+
+def _compile_key(layout: Layout) -> Callable[[Sequence[Any]], Item]:
+    names: dict[str, Any] = {"composed": _composed}
+    specs = layout.info.key
+    lines = ["def key(k):", f" {','.join(f'v{number}' for number in range(len(specs)))}, = k", " return {"]
+    for number, key in enumerate(layout.place.keys):
+        names |= {f"k{number}": key, f"w{number}": codec_of(key.specs[0]).write if key.style is None else None, "specs": specs}
+        if key.style is None:
+            codec, variable = codec_of(key.specs[0]), f"v{specs.index(key.specs[0])}"
+            text = codec.source.replace("{v}", variable) or f"w{number}({variable})"
+            value = f"{{{codec.tag!r}: {text}}}"
+            if codec.tag != "N":
+                value = f"k{number}.checked({value})"
+        else:
+            value = f"composed(k{number}, specs, k)"
+        lines.append(f"  {key.attribute!r}: {value},")
+    exec("\n".join((*lines, " }")), names)  # noqa: S102  - generated; names are quoted with repr
+    return names["key"]  # type: ignore[no-any-return]
+
+
+def _composed(key: Key, specs: Sequence[FieldSpec], values: Sequence[Any]) -> AttributeValue:
+    return key.value(dict(zip(specs, values, strict=True)).__getitem__)
 
 
 def _compile_row(info: ModelInfo, fields: tuple[FieldSpec, ...]) -> Callable[[Item], tuple[Any, ...]]:

@@ -51,7 +51,9 @@ async def _fetch_many(context: Context, operation: op.FetchMany) -> list[Any]:
     layout = context.layout_of(operation.info)
     now = now_of(layout)
     found = await context.sender.by_keys(layout, [layout.key(key) for key in operation.keys])
-    return decoded(layout, operation, [item for item in found if item is not None and layout.is_live(item, now)])
+    if now is not None or layout.entity is not None:
+        found = [item for item in found if layout.is_live(item, now)]
+    return decoded(layout, operation, found)
 
 
 async def _select(context: Context, operation: op.Select) -> list[Any]:

@@ -127,7 +127,8 @@ class Sender:
         if len(keys) == 1:
             found: Sequence[Item | None] = [await self.item(layout, *keys, consistent=self._consistent)]
         else:
-            found = await self.by_keys(layout, keys)
+            by_key = {_hashable(layout, item): item for item in await self.by_keys(layout, keys)}
+            found = [by_key.get(_hashable(layout, key)) for key in keys]
         items = [item for item in found if item is not None and layout.is_live(item, plan.now)]
         return items if limit is None else items[:limit]
 
@@ -139,13 +140,12 @@ class Sender:
         found = (await self.transport.call("GetItem", body)).get("Item")
         return [] if found is None else [self._reads.by_owner(plan, found["k"]["M"], operation)]
 
-    async def by_keys(self, layout: Layout, keys: Sequence[Item]) -> list[Item | None]:
-        """Return items by their keys, in order, None where there is none; expired ones as well."""
+    async def by_keys(self, layout: Layout, keys: Sequence[Item]) -> list[Item]:
+        """Return items by their keys, those that exist, in any order; expired ones as well."""
+        if len(keys) <= MOST_KEYS:
+            return await self._batch(layout, keys)
         chunks = [keys[start : start + MOST_KEYS] for start in range(0, len(keys), MOST_KEYS)]
-        found: dict[Any, Item] = {}
-        for items in await together(partial(self._batch, layout, chunk) for chunk in chunks):
-            found.update((_hashable(layout, item), item) for item in items)
-        return [found.get(_hashable(layout, key)) for key in keys]
+        return [item for items in await together(partial(self._batch, layout, chunk) for chunk in chunks) for item in items]
 
     async def _batch(self, layout: Layout, keys: Sequence[Item]) -> list[Item]:
         """Read up to a hundred keys; what the service leaves out is asked for again, after a pause, up to a bound."""

@@ -26,7 +26,7 @@ class Signer:
     def __init__(self, host: str, region: str, service: str = "dynamodb") -> None:
         self._host, self._region, self._service = host, region, service
         self._day = ""
-        self._secret = ""
+        self._secret: str = ""
         self._key = b""
         self._stamps: tuple[int, str] = (0, "")
 
