@@ -242,8 +242,9 @@ class Backend(DataAccess):
         Raises:
             UnsupportedOperation: the store cannot write several records as one.
         """
-        if Capability.WRITE_BATCH not in self._store.capabilities:
-            raise refuse(self._store, "write_batch()", "it", (Capability.WRITE_BATCH,))
+        missing = {Capability.WRITE, Capability.WRITE_BATCH} - self._store.capabilities
+        if missing:
+            raise refuse(self._store, "write_batch()", "it", missing)
         self._check_open()
         return WriteBatch(self, self._batch_session if Capability.SESSIONS in self._store.capabilities else None)
 

@@ -40,12 +40,12 @@ async def open_transport(settings: DynamoSettings) -> Transport:
         assert settings.region is not None
         assert settings.endpoint_url is not None
         carrier = _signed(settings, settings.endpoint_url, settings.region, _stated(settings))
-        return Transport(carrier, settings.max_attempts or _ATTEMPTS)
+        return Transport(carrier, settings.max_attempts or _ATTEMPTS, read_only=settings.read_only)
     # Loading botocore's models would stall the loop for a tenth of a second.
     resolved = await asyncio.to_thread(_resolve, settings)
     attempts = settings.max_attempts or resolved.attempts
     if settings.client == "aioboto3":
-        return Transport(await _open_client(settings, resolved), attempts)
+        return Transport(await _open_client(settings, resolved), attempts, read_only=settings.read_only)
     found = await resolved.session.get_credentials()
     if found is None:
         raise ConfigurationError(
@@ -56,7 +56,7 @@ async def open_transport(settings: DynamoSettings) -> Transport:
         frozen = await found.get_frozen_credentials()  # refreshes when it is due, under a lock of its own
         return Credentials(frozen.access_key, frozen.secret_key, frozen.token)
 
-    return Transport(_signed(settings, resolved.endpoint, resolved.region, credentials), attempts)
+    return Transport(_signed(settings, resolved.endpoint, resolved.region, credentials), attempts, read_only=settings.read_only)
 
 
 def _says_all(settings: DynamoSettings) -> bool:

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from holdall.errors import HoldallError
+from holdall.errors import HoldallError, UnsupportedOperation
 from holdall.stores.dynamodb.http import BrokenAnswerError, HttpPool
 from holdall.stores.dynamodb.signing import Credentials, Signer
 
@@ -95,17 +95,22 @@ class Carrier(Protocol):
 class Transport:
     """The retries around a carrier."""
 
-    def __init__(self, carrier: Carrier, attempts: int) -> None:
+    def __init__(self, carrier: Carrier, attempts: int, *, read_only: bool = False) -> None:
         self.carrier = carrier
         self.requests = 0
         self._attempts = attempts
+        self._read_only = read_only
 
     async def call(self, target: str, body: dict[str, Any]) -> Any:
         """Send a request until it is answered; return the decoded answer.
 
         Raises:
             ServiceError: the service refuses. OutcomeUnknown: a write may have been applied. OSError, TimeoutError: a read got no answer.
+            UnsupportedOperation: a write of a backend that only reads.
         """
+        if self._read_only and target not in READS:
+            msg = f"{target} writes, and the backend was opened with read_only=True"
+            raise UnsupportedOperation(msg)
         attempt = 1
         while True:
             try:
