@@ -1,7 +1,7 @@
 """The lines on DynamoDB Local, beside aioboto3's client and resource, aiodynamo and PynamoDB: ``python -m benchmarks.on_dynamodb``.
 
-The server answers from the same machine, so that calls per second say little; what counts is the client's processor time of each call. The first
-contender is the low-level client as its documentation shows it, without turning its attribute values into objects.
+The server answers from the same machine, so that calls per second say little; what counts is the client's processor time of each call.
+The first contender is the low-level client as its documentation shows it, without turning its attribute values into objects.
 """
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -9,7 +9,7 @@ contender is the low-level client as its documentation shows it, without turning
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -77,7 +77,7 @@ class PynamoReading(PynamoModel):
     balance = NumberAttribute()
     tag = UnicodeAttribute(null=True)
 
-    class Meta:  # noqa: D106 - options; filled in before the first call
+    class Meta:  # noqa: D106  # pyright: ignore[reportIncompatibleVariableOverride]  - options; filled in before the first call
         table_name = "readings"
 
 
@@ -109,8 +109,9 @@ def plain(group: str, number: int) -> dict[str, Any]:
 
 def pynamo_reading(group: str, number: int) -> PynamoReading:
     """Return the same for PynamoDB, which takes no Decimals."""
-    values = plain(group, number)
-    return PynamoReading(**{**values, "balance": float(values["balance"])})
+    values: Any = plain(group, number)
+    values["balance"] = float(values["balance"])
+    return PynamoReading(**values)
 
 
 def low(group: str, number: int) -> dict[str, Any]:
@@ -278,7 +279,8 @@ async def dynamodb_lines(url: str) -> AsyncGenerator[Sequence[Line]]:
         for group in range(GROUPS):
             await backend.create_many([reading(f"g{group}", number) for number in range(ROWS)])
         session = aioboto3.Session(key, secret, region_name=parts.netloc)
-        client = await stack.enter_async_context(session.client("dynamodb", endpoint_url=endpoint))
+        opened: Any = session.client("dynamodb", endpoint_url=endpoint)
+        client = await stack.enter_async_context(opened)
         resource = await stack.enter_async_context(session.resource("dynamodb", endpoint_url=endpoint))
         http = await stack.enter_async_context(aiohttp.ClientSession())
         other = Client(AIOHTTP(http), StaticCredentials(AwsKey(key, secret)), parts.netloc, URL(endpoint))

@@ -191,7 +191,7 @@ async def test_options_of_another_store_are_passed_over_and_unknown_ones_are_err
         await backend.create(Customer(id="a"))
     with pytest.raises(ConfigurationError, match="store_options"):
 
-        class Wrong(Model):
+        class _Wrong(Model):  # pyright: ignore[reportUnusedClass]
             id: int = Field(primary_key=True)
 
             class Meta:

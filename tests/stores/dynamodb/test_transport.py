@@ -1,5 +1,8 @@
 """Requests: what is sent again and what is not, timeouts, cancelled calls, answers that are broken, event loops, and the signature."""
 
+# pyright: reportUnknownMemberType=false
+# botocore has no types.
+
 import asyncio
 import threading
 from collections.abc import Callable
@@ -328,7 +331,7 @@ def test_each_event_loop_has_connections_of_its_own(dynamodb_url: str) -> None:
         return (await backend.get(Thing, number)).id
 
     found: list[int] = []
-    threads = [threading.Thread(target=lambda number=number: found.append(asyncio.run(work(number)))) for number in range(3)]  # type: ignore[misc]
+    threads = [threading.Thread(target=lambda number=number: found.append(asyncio.run(work(number)))) for number in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -76,6 +76,8 @@ class Wanted:
                 self._add(item)
         for spec in self.equal:
             self._drop_implied(spec)
+        for spec in self.among:
+            self._narrow(spec)
         self.bounds = {spec: range_of(tests) for spec, tests in self.ranges.items()}
         self.is_contradictory = self.is_contradictory or any(map(is_empty, self.bounds.values()))
 
@@ -88,8 +90,8 @@ class Wanted:
                 self.is_contradictory = True
             self.equal[spec] = test.value
             self.by.setdefault(spec, []).append(test)
-        elif test.operator == "in" and not test.negated and spec not in self.among:
-            self.among[spec] = test.value
+        elif test.operator == "in" and not test.negated:
+            self.among[spec] = tuple(value for value in self.among.get(spec, test.value) if value in test.value)
             self.by.setdefault(spec, []).append(test)
 
     def _drop_implied(self, spec: FieldSpec) -> None:
@@ -100,6 +102,20 @@ class Wanted:
             self.is_contradictory = True
         self.among.pop(spec, None)
         self.items = tuple(item for item in self.items if not any(item is other for other in others))
+
+    def _narrow(self, spec: FieldSpec) -> None:
+        """Make one membership of all that is said of a field with several values."""
+        others = self.ranges.pop(spec, [])
+        memberships = self.by[spec]
+        self.among[spec] = tuple(value for value in self.among[spec] if all(_passes(test, value) for test in others))
+        self.is_contradictory = self.is_contradictory or not self.among[spec]
+        if others or len(memberships) > 1:
+            first = memberships[0]
+            assert isinstance(first, Test)
+            whole = first._replace(value=self.among[spec])
+            gone = [*others, *memberships]
+            self.items = (*(item for item in self.items if not any(item is other for other in gone)), whole)
+            self.by[spec] = [whole]
 
     def without(self, consumed: Iterable[Normal]) -> Normal:
         """Return what remains when some items are seen to."""
