@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, TypeVarTuple
 
 from holdall import ambient
-from holdall.capabilities import Capability
+from holdall.capabilities import Capability, with_implied
 from holdall.data_access import DataAccess, Decoders
 from holdall.errors import ConfigurationError, HoldallError, LimitExceeded, PoolClosed, QueryError, is_retryable
 from holdall.query.operations import Operation
@@ -64,8 +64,8 @@ class Backend(DataAccess):
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """What the store promises."""
-        return self._store.capabilities
+        """What the store promises, and what follows from it."""
+        return with_implied(self._store.capabilities)
 
     @property
     def cursor_key(self) -> str | None:

@@ -11,7 +11,6 @@ class Capability(Enum):
 
     WRITE = "records can be created, changed and removed"
     FILTER = "queries filter by the operators of equality, order and membership on plain fields"
-    UNINDEXED = "queries that neither the key nor an index serves are answered without allow_scan()"
     TEXT_MATCH = "contains and startswith match text literally and by case"
     TEXT_SUFFIX = "endswith matches the end of a text literally and by case"
     CASEFOLD = "the lookups that ignore case compare str.casefold()"
@@ -50,6 +49,11 @@ class Capability(Enum):
 
 WRITING = frozenset({Capability.WRITE, Capability.WRITE_BATCH, Capability.ROW_LOCKS, Capability.LOCK_NOWAIT, Capability.SKIP_LOCKED})
 """What a store does not promise when it is opened with ``read_only=True``."""
+
+
+def with_implied(declared: frozenset[Capability]) -> frozenset[Capability]:
+    """Return what is declared and what follows from it: who orders by any fields orders by those of an index."""
+    return declared | {Capability.INDEX_ORDER} if Capability.ORDER in declared else declared
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,7 @@ async def test_the_second_part_of_a_key_orders_what_shares_the_first(backend: Ba
     assert (first.number, last.number) == (-10, 13)
 
 
-@CHECKS.of(Visit, needs=NEEDS)
+@CHECKS.of(Visit, needs=(*NEEDS, C.COUNT))
 async def test_ranges_of_a_key_have_just_their_ends(backend: Backend) -> None:
     """R9."""
     await visits(backend)
@@ -92,7 +92,7 @@ async def test_ranges_of_a_key_have_just_their_ends(backend: Backend) -> None:
         assert await query.filter(**lookups).count() == len(wanted), lookups
 
 
-@CHECKS.of(Visit, needs=NEEDS)
+@CHECKS.of(Visit, needs=(*NEEDS, C.COUNT))
 async def test_an_index_orders_by_its_fields_and_the_key_with_none_at_either_end(backend: Backend) -> None:
     """R5: no record is left out, whatever is None."""
     records = await visits(backend)
@@ -108,7 +108,7 @@ async def test_an_index_orders_by_its_fields_and_the_key_with_none_at_either_end
         assert await query.count() == len(mine)
 
 
-@CHECKS.of(Visit, needs=NEEDS)
+@CHECKS.of(Visit, needs=(*NEEDS, C.COUNT, C.TEXT_MATCH))
 async def test_an_index_answers_ranges_and_filters_exactly(backend: Backend) -> None:
     """The limit counts what matches."""
     records = await visits(backend)
@@ -132,7 +132,7 @@ async def test_an_index_answers_ranges_and_filters_exactly(backend: Backend) -> 
         assert await query.filter(**lookups).exists() == bool(wanted), lookups
 
 
-@CHECKS.of(Visit, needs=(*NEEDS, C.PAGES))
+@CHECKS.of(Visit, needs=(*NEEDS, C.PAGES, C.TEXT_MATCH))
 async def test_pages_by_key_and_by_index_show_each_record_once(backend: Backend) -> None:
     """Forwards and backwards."""
     await visits(backend)
@@ -187,7 +187,7 @@ async def test_streams_of_a_partition_give_all_of_it(backend: Backend) -> None:
         assert sorted([item.number async for item in query.stream(batch=batch)]) == list(range(-10, 14))
 
 
-@CHECKS.of(Visit, Plain, needs=(C.FILTER, C.CONSISTENT))
+@CHECKS.of(Visit, Plain, needs=(C.FILTER, C.CONSISTENT, C.COUNT))
 async def test_a_consistent_query_sees_what_was_written_just_before(backend: Backend) -> None:
     """R13. ``allow_scan()`` is a permission that every store takes."""
     await backend.create(Visit(hall="a", number=1))
@@ -198,7 +198,7 @@ async def test_a_consistent_query_sees_what_was_written_just_before(backend: Bac
     assert [found.id for found in await backend.query(Plain).filter(number=7).allow_scan().consistent()] == [1]
 
 
-@CHECKS.of(Visit, needs=(C.FILTER, C.UPDATE_WHERE, C.DELETE_WHERE, C.EXPRESSIONS))
+@CHECKS.of(Visit, needs=(C.FILTER, C.COUNT, C.UPDATE_WHERE, C.DELETE_WHERE, C.EXPRESSIONS))
 async def test_writes_by_key_and_by_index_change_what_matches(backend: Backend) -> None:
     """R12."""
     await visits(backend)

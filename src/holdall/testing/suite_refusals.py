@@ -213,7 +213,6 @@ _WEAKER: Mapping[Capability, Callable[[Backend], Awaitable[None]]] = {C.ATOMIC_B
 _PROBES: Mapping[Capability, Probe] = {
     C.WRITE: lambda backend: backend.create(Plain(id=1)),
     C.WRITE_BATCH: _write_batch,
-    C.UNINDEXED: _filtered(age=1),
     C.CONSISTENT: lambda backend: backend.query(Person).consistent().all(),
     C.INDEX_ORDER: lambda backend: backend.query(Person).order_by("id").all(),
     C.EXPIRY: lambda backend: backend.initialize(Fleeting),

@@ -356,7 +356,7 @@ def _refusal(layout: Layout, wanted: Wanted, terms: Sequence[OrderTerm], *, scan
         remedies.append("leave out consistent(), which an index cannot answer")
     if not terms:
         remedies.append("add allow_scan(), which reads the whole table")
-    missing = {Capability.ORDER} if terms and (scan or not conditions) else {Capability.UNINDEXED}
+    missing = {Capability.ORDER} if terms else set[Capability]()
     reason = f"neither the key of table {layout.table!r} nor an index of it serves that"
     return UnsupportedOperation(f"cannot {what} on dynamodb: {reason}; {' or '.join(remedies)}", missing=missing)
 

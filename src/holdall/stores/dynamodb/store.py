@@ -37,8 +37,7 @@ class DynamoStore:
 
     def __init__(self, settings: DynamoSettings) -> None:
         self.settings = settings
-        declared = CAPABILITIES | {Capability.UNINDEXED} if settings.allow_scan else CAPABILITIES
-        self.capabilities: frozenset[Capability] = declared - WRITING if settings.read_only else declared
+        self.capabilities: frozenset[Capability] = CAPABILITIES - WRITING if settings.read_only else CAPABILITIES
         self._layouts: dict[ModelInfo, Layout] = {}
         self._reads = Reads(self.layout, scan=settings.allow_scan, consistent=settings.consistent_reads)
         self._links: PerLoop[_Link] = PerLoop(lambda: _Link(settings), _Link.terminate)
