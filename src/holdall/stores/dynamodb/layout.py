@@ -115,7 +115,7 @@ class Layout:
     def __init__(self, info: ModelInfo, prefix: str) -> None:
         self.info = info
         option = _single_table(info)
-        self.table = prefix + (info.name if option is None else option.table)
+        self.table = prefix + _table_name(info.name if option is None else option.table)
         self.side = f"{self.table}.unique"
         self.entity = None if option is None else info.name
         self.place = _own_place(info) if option is None else _shared_place(info, option)
@@ -164,6 +164,12 @@ class Layout:
             return True
         until = item.get(spec.stored_name)
         return until is None or bool(until["S"] > now)
+
+
+def _table_name(name: str) -> str:
+    """Return a name that the service takes: of three characters at least, each a letter, a digit or one of ``_.-``."""
+    found = re.sub(r"[^A-Za-z0-9_.-]", lambda match: f"-{ord(match[0]):x}-", name)
+    return found if len(found) >= 3 else f"{found}_table"
 
 
 def expiry(moment: datetime) -> AttributeValue:

@@ -91,7 +91,8 @@ class Wanted:
             self.equal[spec] = test.value
             self.by.setdefault(spec, []).append(test)
         elif test.operator == "in" and not test.negated:
-            self.among[spec] = tuple(value for value in self.among.get(spec, test.value) if value in test.value)
+            said: tuple[Any, ...] = test.value
+            self.among[spec] = tuple(value for value in self.among.get(spec, said) if value in said)
             self.by.setdefault(spec, []).append(test)
 
     def _drop_implied(self, spec: FieldSpec) -> None:
