@@ -64,8 +64,9 @@ async def test_generated_keys_are_filled_when_the_batch_is_sent(backend: Backend
     async with backend.write_batch() as batch:
         batch.create(one)
         batch.create(two)
-        assert one.id is None
+        before = (one.id, two.id)
 
+    assert before == (None, None)
     assert isinstance(one.id, int)
     assert {ticket.id for ticket in await backend.query(Ticket)} == {one.id, two.id}
 
