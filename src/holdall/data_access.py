@@ -150,7 +150,8 @@ class DataAccess:
         lacking = missing(operation, self._store.capabilities)
         nothing = isinstance(operation, Select) and is_empty(operation)
         notes: list[str] = []
-        if isinstance(operation, Select) and operation.order and not index_serves(operation.info, operation.order):
+        sorts = Capability.ORDER in self._store.capabilities  # else the store has found an index, or refuses
+        if sorts and isinstance(operation, Select) and operation.order and not index_serves(operation.info, operation.order):
             fields = ", ".join(repr(("-" if term.descending else "") + term.field.name) for term in operation.order)
             notes.append(f"no declared index serves this order; Index({fields}) would")
         statement = None

@@ -215,7 +215,7 @@ def _own_place(info: ModelInfo) -> Place:
 def _declared(info: ModelInfo, entity: str | None) -> Iterable[Place]:
     """Return an index for each one that the model declares: the first field is the partition, the others and the key are the order."""
     wanted: list[tuple[str, tuple[FieldSpec, ...], str | None]] = [
-        (spec.stored_name, (spec,), None) for spec in info.fields if spec.storage.index and not spec.storage.unique
+        (spec.stored_name, (spec,), None) for spec in info.fields if spec.storage.index
     ]
     for index in info.indexes:
         specs = tuple(info.by_name[name.removeprefix("-")] for name in index.fields)
