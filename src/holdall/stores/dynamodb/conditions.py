@@ -69,7 +69,7 @@ def checked_item(layout: Layout, row: Row) -> Item:
 
 
 def item_size(item: Item) -> int:
-    """Return how many bytes the service counts for an item, at most."""
+    """Return how many bytes the service counts for an item, within a few: it has the last word."""
     return sum(len(name) + _size(value) for name, value in item.items())
 
 
@@ -83,7 +83,7 @@ def _size(value: AttributeValue) -> int:
         return len(inner) if inner.isascii() else len(inner.encode())
     if tag == "B":
         return len(inner) * 3 // 4
-    return 21 if tag == "N" else 1
+    return 1 + (len(inner.strip("-").replace(".", "").strip("0")) + 1) // 2 if tag == "N" else 1
 
 
 # -- conditions ------------------------------------------------------------------------------------------------------------------------
