@@ -6,11 +6,12 @@ import asyncio
 import contextvars
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, Self, TypeVar, TypeVarTuple
 
 from holdall import ambient
-from holdall.capabilities import Capability
+from holdall.capabilities import Capability, with_implied
 from holdall.data_access import DataAccess, Decoders
 from holdall.errors import ConfigurationError, HoldallError, LimitExceeded, PoolClosed, QueryError, is_retryable
 from holdall.query.operations import Operation
@@ -25,6 +26,7 @@ from holdall.store import BeginOptions, Difference, Executor, Isolation, Store
 from holdall.wrappers import watching
 from holdall.wrappers.coalescing import Coalescing
 from holdall.wrappers.refusing import refuse
+from holdall.write_batch import WriteBatch
 
 Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
@@ -62,8 +64,8 @@ class Backend(DataAccess):
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """What the store promises."""
-        return self._store.capabilities
+        """What the store promises, and what follows from it."""
+        return with_implied(self._store.capabilities)
 
     @property
     def cursor_key(self) -> str | None:
@@ -191,7 +193,7 @@ class Backend(DataAccess):
     async def clear(self, *models: type[Record]) -> None:
         """Remove all records of models."""
         for info in reversed(_in_order([model_info(model) for model in models])):
-            await self.query(info.model).delete()
+            await self.query(info.model).allow_scan().delete()
 
     # -- sessions ----------------------------------------------------------------------------------------------------------------------
 
@@ -230,6 +232,28 @@ class Backend(DataAccess):
             raise ConfigurationError(msg)
         self._check_open()
         return SessionBlock(self, session, options, query_cache=query_cache)
+
+    def write_batch(self) -> WriteBatch:
+        """Return a block that collects writes of single records and sends them at its end as one, all or nothing.
+
+        ``async with backend.write_batch() as batch: batch.create(order); batch.save(customer)``. Nothing is sent when the block raises.
+        On a store with sessions it is a transaction, and a part of the session that the task is in.
+
+        Raises:
+            UnsupportedOperation: the store cannot write several records as one.
+        """
+        missing = {Capability.WRITE, Capability.WRITE_BATCH} - self._store.capabilities
+        if missing:
+            raise refuse(self._store, "write_batch()", "it", missing)
+        self._check_open()
+        return WriteBatch(self, self._batch_session if Capability.SESSIONS in self._store.capabilities else None)
+
+    def _batch_session(self) -> AbstractAsyncContextManager[Session]:
+        entry = ambient.find(self)
+        if entry is None:
+            return self.session()
+        assert isinstance(entry.session, Session)
+        return entry.session.savepoint()
 
     async def run(
         self,

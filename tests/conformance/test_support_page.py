@@ -13,6 +13,7 @@ import holdall
 from holdall.testing import StoreSuite
 from holdall.testing.report import main, render
 from holdall.testing.suite import CHECKS
+from tests.conformance.test_dynamodb import TestDynamoDB
 from tests.conformance.test_memory import TestMemory
 from tests.conformance.test_mysql import TestAsyncmy, TestMySQL
 from tests.conformance.test_postgres import TestPostgreSQL
@@ -25,9 +26,10 @@ SUITES: dict[str, type[StoreSuite]] = {
     "postgresql://localhost/x": TestPostgreSQL,
     "mysql://localhost/x": TestMySQL,
     "mysql+asyncmy://localhost/x": TestAsyncmy,
+    "dynamodb://x": TestDynamoDB,
 }
 # Imported for what they say, and run where they are.
-del TestAsyncmy, TestMemory, TestMySQL, TestPostgreSQL, TestSQLite
+del TestAsyncmy, TestDynamoDB, TestMemory, TestMySQL, TestPostgreSQL, TestSQLite
 
 
 def said(url: str, suite: type[StoreSuite]) -> Iterator[dict[str, Any]]:

@@ -15,7 +15,24 @@ from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, JsonValue, PrivateAttr
 
 import holdall
-from holdall import Backend, Engine, Explanation, F, Field, Index, Model, Page, Q, QueryBuilder, Session, Stream, col, utc_now, uuid7
+from holdall import (
+    Backend,
+    Engine,
+    Explanation,
+    F,
+    Field,
+    Index,
+    Model,
+    Page,
+    Q,
+    QueryBuilder,
+    Session,
+    Stream,
+    WriteBatch,
+    col,
+    utc_now,
+    uuid7,
+)
 from holdall.integrations.fastapi import SessionDependency, add_error_handlers
 
 
@@ -287,6 +304,16 @@ async def sessions(backend: Backend, ada_id: UUID, bob_id: UUID) -> None:
         backend.sessions.remove()
         backend.sessions.store(session)
         assert_type(backend.sessions.pop(), Session)
+
+
+async def batches(backend: Backend, ada: Customer) -> None:
+    async with backend.write_batch() as batch:
+        assert_type(batch, WriteBatch)
+        ada.balance -= 10
+        batch.save(ada)
+        assert_type(await batch.create(Order(customer_id=ada.id, total=Decimal(10))), Order)
+        batch.delete(ada)
+    assert_type(await backend.query(Customer).filter(name="Ada").consistent().allow_scan(), list[Customer])
 
 
 async def raw_sql(backend: Backend) -> None:

@@ -42,6 +42,7 @@ class Storage:
     on_delete: OnDelete = "restrict"
     enforce: bool = True
     name: str | None = None
+    expires: bool = False
 
     def __post_init__(self) -> None:
         if self.on_delete not in ("restrict", "cascade", "set_null"):
@@ -79,6 +80,7 @@ class FieldOptions(TypedDict, total=False):
     on_delete: OnDelete
     enforce: bool
     name: str | None
+    expires: bool
     alias: str | None
     alias_priority: int | None
     validation_alias: str | AliasPath | AliasChoices | None
@@ -137,6 +139,7 @@ def Field(default: Any = ..., **options: Any) -> Any:  # noqa: N802  - stands wh
         references: the model (or its name) whose key this field holds; ``on_delete`` says what its removal does:
             "restrict", "cascade" or "set_null". ``enforce=False`` declares the reference without a foreign key.
         name: the stored name; default: the field's.
+        expires: a ``datetime | None`` at which the record ceases to be: the store removes it, and no read finds it from then on.
         options: everything else goes to ``pydantic.Field``.
 
     Raises:
@@ -153,6 +156,12 @@ def Field(default: Any = ..., **options: Any) -> Any:  # noqa: N802  - stands wh
 
 
 _KNOWN = FieldOptions.__annotations__.keys() | {"default_factory"}
+
+
+class StoreOption:
+    """The root of what ``Meta.store_options`` may hold. A store looks for its own, and passes over those of others."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True, init=False)

@@ -1,9 +1,9 @@
-"""What MariaDB and MySQL promise."""
+"""What MariaDB and MySQL promise: everything but records that expire."""
 
 from __future__ import annotations
 
 from holdall.capabilities import Capability, Limits
 
-CAPABILITIES = frozenset(Capability)
+CAPABILITIES = frozenset(Capability) - {Capability.EXPIRY}
 # JSON functions give NULL, with a warning, for what nests deeper than 31.
 LIMITS = Limits(name_bytes=63, document_depth=31)
