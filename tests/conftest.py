@@ -4,11 +4,13 @@ import itertools
 import os
 from collections.abc import Generator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
-from tests.servers import PostgresServer, ServerMissing
-from tests.servers.engines import execute, with_database
+from tests.servers import OpenSearchServer, PostgresServer, ServerMissing
+from tests.servers.engines import execute, with_database, with_parameters
+from tests.servers.opensearch import request as ask_opensearch
 from tests.servers.plugin import EnginePlugin
 
 ENGINE_OF_FIXTURE = {
@@ -19,6 +21,10 @@ ENGINE_OF_FIXTURE = {
     "private_postgres": "postgres",
     "stopped_postgres": "postgres",
     "pgbouncer_url": "pgbouncer",
+    "dynamodb_url": "dynamodb",
+    "opensearch_url": "opensearch",
+    "opensearch_prefix": "opensearch",
+    "stopped_opensearch": "opensearch",
 }
 
 
@@ -99,6 +105,37 @@ def stopped_postgres(engines: EnginePlugin) -> Generator[PostgresServer]:
 def private_postgres(stopped_postgres: PostgresServer) -> PostgresServer:
     """A whole server for this test alone, to stop, kill and start again; it costs more than a second."""
     return stopped_postgres.start()
+
+
+@pytest.fixture(scope="session")
+def dynamodb_url(engines: EnginePlugin) -> str:
+    """This worker's tables, which nobody else sees: DynamoDB Local keeps a database for each access key."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+    return with_parameters(engines.url("dynamodb"), access_key_id=f"holdall{os.getpid()}{worker}")
+
+
+@pytest.fixture(scope="session")
+def opensearch_prefix(engines: EnginePlugin) -> Generator[str]:
+    """What the names of this worker's indexes begin with; the indexes are removed at the end."""
+    server = engines.url("opensearch")
+    prefix = f"t{os.getpid()}_{os.environ.get('PYTEST_XDIST_WORKER', 'main')}_"
+    yield prefix
+    ask_opensearch(f"http://{urlsplit(server).netloc}/{prefix}*?expand_wildcards=all", "DELETE")
+
+
+@pytest.fixture
+def opensearch_url(engines: EnginePlugin, opensearch_prefix: str) -> str:
+    """This worker's indexes on the shared node, found at once after a write: tests make indexes of their own and drop them."""
+    return with_parameters(engines.url("opensearch"), prefix=opensearch_prefix, refresh="wait_for")
+
+
+@pytest.fixture
+def stopped_opensearch(engines: EnginePlugin) -> Generator[OpenSearchServer]:
+    """A whole node for this test alone, not started yet."""
+    engines.url("opensearch")  # the one way to skip, or fail under CI, where there is none
+    server = OpenSearchServer(heap="256m")
+    yield server
+    server.delete()
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])

@@ -7,13 +7,16 @@ import sqlite3
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
-from urllib.parse import urlsplit, urlunsplit
+from typing import Any, Protocol, TypeVar
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+from tests.servers.dynamodb import DynamoDbServer
+from tests.servers.opensearch import OpenSearchServer
 from tests.servers.pgbouncer import PgbouncerServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.process import ServerFailed, ServerMissing
 
+JavaServer = DynamoDbServer | OpenSearchServer
 T = TypeVar("T")
 
 CORE = "core"  # tests that use no engine
@@ -29,25 +32,54 @@ class Engine:
     missing: str | None = None
 
 
+class Server(Protocol):
+    """What can be stopped."""
+
+    def delete(self) -> None: ...
+
+
 @dataclass
 class Engines:
     """Start engines by name, remember them, and stop what was started."""
 
     found: dict[str, Engine]
-    _servers: list[PostgresServer | PgbouncerServer]
+    _servers: list[Server]
+    _launched: dict[str, JavaServer]
 
     def __init__(self) -> None:
         self.found = {}
         self._servers = []
+        self._launched = {}
 
     def start(self, names: Iterable[str]) -> None:
-        for name in names:
+        wanted = [name for name in names if name not in self.found]
+        for name in wanted:
+            if name in JAVA:
+                self._launch(name)  # JVMs boot side by side while the other servers start
+        for name in sorted(wanted, key=lambda name: name in JAVA):
             if name not in self.found:
                 self.found[name] = self._find(name)
 
     def stop(self) -> None:
         while self._servers:
             self._servers.pop().delete()
+
+    def _launch(self, name: str) -> None:
+        if os.environ.get(f"HOLDALL_{name.upper()}_URL"):
+            return
+        server = JAVA[name]()
+        try:
+            self._launched[name] = server.launch()
+        except (ServerMissing, ServerFailed) as error:
+            self.found[name] = Engine(name, "missing", missing=str(error))
+        else:
+            self._servers.append(server)
+
+    def _java(self, name: str) -> Engine:
+        if url := os.environ.get(f"HOLDALL_{name.upper()}_URL"):
+            return Engine(name, "running already", url)
+        server = self._launched[name].wait_ready()
+        return Engine(name, server.version, server.url())
 
     def _find(self, name: str) -> Engine:
         try:
@@ -91,7 +123,10 @@ FINDERS: dict[str, Callable[[Engines], Engine]] = {
     "sqlite": Engines._sqlite,
     "postgres": Engines._postgres,
     "pgbouncer": Engines._pgbouncer,
+    "dynamodb": lambda engines: engines._java("dynamodb"),
+    "opensearch": lambda engines: engines._java("opensearch"),
 }
+JAVA: dict[str, type[JavaServer]] = {"dynamodb": DynamoDbServer, "opensearch": OpenSearchServer}
 
 
 def postgres_url_of_environment() -> str | None:
@@ -100,6 +135,12 @@ def postgres_url_of_environment() -> str | None:
         return url
     url = os.environ.get("DATABASE_URL", "")
     return url if url.startswith(("postgresql://", "postgres://")) else None
+
+
+def with_parameters(url: str, **parameters: str) -> str:
+    """Return the URL with these parameters in place of its own of the same names."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(query=urlencode({**dict(parse_qsl(parts.query)), **parameters}, safe=":/")))
 
 
 def with_database(url: str, database: str) -> str:

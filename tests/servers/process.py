@@ -106,12 +106,21 @@ class Child:
     Start it from a thread that lives as long as the server (the main one): Linux sends the parent-death signal when that *thread* ends.
     """
 
-    def __init__(self, arguments: Sequence[str], *, folder: Path, log: Path, death_signal: signal.Signals) -> None:
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        *,
+        folder: Path,
+        log: Path,
+        death_signal: signal.Signals,
+        account: Account | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self._name = Path(arguments[0]).name
         self._log = log
         setpriv = shutil.which("setpriv")
         guard = [setpriv, "--pdeathsig", death_signal.name.removeprefix("SIG"), "--"] if setpriv else []
-        account = unprivileged_account()
+        account = unprivileged_account() if account is None else account
         with log.open("ab") as output:
             self._process = subprocess.Popen(
                 [*guard, *arguments],
@@ -120,7 +129,7 @@ class Child:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C goes to the tests, which then stop the server in order
-                env=server_environment(),
+                env={**server_environment(), **(environment or {})},
                 user=account.uid,
                 group=account.gid,
                 extra_groups=account.groups,

@@ -8,12 +8,14 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import asyncpg
 import pytest
 
-from tests.servers import PgbouncerServer, PostgresServer, Proxy, ServerFailed
+from tests.servers import OpenSearchServer, PgbouncerServer, PostgresServer, Proxy, ServerFailed
+from tests.servers.java import answers
+from tests.servers.opensearch import request
 
 ROOT = Path(__file__).parents[2]
 
@@ -213,3 +215,29 @@ def test_a_missing_engine_fails_a_run_for_continuous_integration(probe: Path, wo
 
     assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout
     assert "FAILED: CI=true demands every engine, and postgres is missing: " in done.stdout
+
+
+async def test_dynamodb_answers_at_its_url(dynamodb_url: str) -> None:
+    parameters = dict(parse_qsl(urlsplit(dynamodb_url).query))
+
+    assert answers(parameters["endpoint_url"])
+    assert parameters["access_key_id"].isalnum()
+
+
+async def test_opensearch_is_a_real_node(opensearch_url: str) -> None:
+    node = request(f"http://{urlsplit(opensearch_url).netloc}")
+
+    assert node["version"]["number"] == OpenSearchServer.version
+
+
+def test_a_node_that_starts_again_has_its_data(stopped_opensearch: OpenSearchServer) -> None:
+    with stopped_opensearch as node:
+        request(f"{node.http}/kept/_doc/1?refresh=true", "PUT", {"n": 7})
+        pid = node.pid
+        node.stop()
+        assert pid is not None
+        assert is_gone(pid)
+
+        node.start()
+
+        assert request(f"{node.http}/kept/_doc/1")["_source"] == {"n": 7}
