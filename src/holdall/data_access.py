@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from holdall.capabilities import Capability
-from holdall.errors import ConflictError, DuplicateKeyError, NotFoundError, QueryError, ValidationError
+from holdall.errors import ConflictError, DuplicateKeyError, HoldallError, NotFoundError, QueryError, UnsupportedOperation, ValidationError
 from holdall.query.builder import Explanation, QueryBuilder, validate_again
 from holdall.query.operations import (
     Delete,
@@ -144,11 +144,17 @@ class DataAccess:
         missing = wanted - self._store.capabilities
         nothing = isinstance(operation, Select) and is_empty(operation)
         notes: list[str] = []
+        statement = None
+        if not nothing and not missing:
+            try:
+                statement = self._store.explain(operation)
+            except UnsupportedOperation as exc:  # the store has found no way; running the query raises the same
+                missing, notes = exc.missing, [str(exc)]
         if isinstance(operation, Select) and operation.order and not index_serves(operation.info, operation.order):
             fields = ", ".join(repr(("-" if term.descending else "") + term.field.name) for term in operation.order)
             notes.append(f"no declared index serves this order; Index({fields}) would")
         return Explanation(
-            None if nothing or missing else self._store.explain(operation),
+            statement,
             tuple(sorted(item.value for item in wanted)),
             tuple(sorted(item.value for item in missing)),
             tuple(notes),
@@ -354,7 +360,12 @@ class DataAccess:
         info = self._info_of_all(found)
         stamps = _stamps(info, created=True)
         rows = [_row(info, record, stamps) for record in found]
-        generated = await self.run_operation(InsertMany(info, rows))
+        try:
+            generated = await self.run_operation(InsertMany(info, rows))
+        except HoldallError as exc:
+            for position in exc.written:  # a store that divides the work has stored these
+                self._written(info, found[position], rows[position], stamps, None)
+            raise
         for position, (record, row) in enumerate(zip(found, rows, strict=True)):
             self._written(info, record, row, stamps, None if generated is None else generated[position])
         return found

@@ -39,7 +39,13 @@ from typing import Any
 
 
 class HoldallError(Exception):
-    """The root: catch it to catch everything that this library raises."""
+    """The root: catch it to catch everything that this library raises.
+
+    Attributes:
+        written: the places of the records that a bulk write has stored all the same, where it could not be all or nothing.
+    """
+
+    written: Sequence[int] = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The constructors take attributes, not the text, so that the default (call the class with ``args``) cannot rebuild them.

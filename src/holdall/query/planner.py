@@ -20,6 +20,7 @@ from holdall.query.operations import (
     Fetch,
     Lock,
     Operation,
+    Search,
     Select,
     UpdateWhere,
 )
@@ -259,6 +260,7 @@ _MORE_NEEDS: Mapping[type[Any], Callable[[Any], Iterable[Capability]]] = {
     Count: lambda operation: _predicate_needs(operation.predicate),
     Exists: lambda operation: _predicate_needs(operation.predicate),
     UpdateWhere: _update_needs,
+    Search: lambda operation: _predicate_needs(operation.predicate),
     DeleteWhere: lambda operation: _predicate_needs(operation.predicate),
 }
 

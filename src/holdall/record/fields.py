@@ -42,6 +42,7 @@ class Storage:
     on_delete: OnDelete = "restrict"
     enforce: bool = True
     name: str | None = None
+    search: str | None = None
 
     def __post_init__(self) -> None:
         if self.on_delete not in ("restrict", "cascade", "set_null"):
@@ -79,6 +80,7 @@ class FieldOptions(TypedDict, total=False):
     on_delete: OnDelete
     enforce: bool
     name: str | None
+    search: str | None
     alias: str | None
     alias_priority: int | None
     validation_alias: str | AliasPath | AliasChoices | None
@@ -137,6 +139,8 @@ def Field(default: Any = ..., **options: Any) -> Any:  # noqa: N802  - stands wh
         references: the model (or its name) whose key this field holds; ``on_delete`` says what its removal does:
             "restrict", "cascade" or "set_null". ``enforce=False`` declares the reference without a foreign key.
         name: the stored name; default: the field's.
+        search: the text can be searched by ``query.search``, analysed in this way: "standard", a language such as "english", or another
+            analyser of the store. A store without full-text search passes over it, and refuses the search.
         options: everything else goes to ``pydantic.Field``.
 
     Raises:

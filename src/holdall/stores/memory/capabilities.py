@@ -1,8 +1,9 @@
-"""What the memory store promises: everything but raw SQL, statement timeouts and skipping locked records."""
+"""What the memory store promises: everything but raw SQL, statement timeouts, skipping locked records and full-text search."""
 
 from __future__ import annotations
 
 from holdall.capabilities import Capability, Limits
 
-CAPABILITIES = frozenset(Capability) - {Capability.RAW_SQL, Capability.STATEMENT_TIMEOUT, Capability.SKIP_LOCKED}
+_NOT = {Capability.RAW_SQL, Capability.STATEMENT_TIMEOUT, Capability.SKIP_LOCKED, Capability.SEARCH, Capability.REINDEX}
+CAPABILITIES = frozenset(Capability) - _NOT
 LIMITS = Limits()
