@@ -36,7 +36,6 @@ from holdall.errors import is_retryable as is_retryable
 from holdall.opening import configure as configure
 from holdall.opening import get_backend as get_backend
 from holdall.opening import open as open
-from holdall.query.builder import Explanation as Explanation
 from holdall.query.builder import Page as Page
 from holdall.query.builder import QueryBuilder as QueryBuilder
 from holdall.query.expressions import Column as Column
@@ -44,6 +43,7 @@ from holdall.query.expressions import Condition as Condition
 from holdall.query.expressions import F as F
 from holdall.query.expressions import Q as Q
 from holdall.query.expressions import col as col
+from holdall.query.runner import Explanation as Explanation
 from holdall.query.stream import Stream as Stream
 from holdall.record.fields import Field as Field
 from holdall.record.fields import Index as Index

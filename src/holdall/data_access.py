@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from holdall.capabilities import Capability
 from holdall.errors import ConflictError, DuplicateKeyError, HoldallError, NotFoundError, QueryError, UnsupportedOperation, ValidationError
-from holdall.query.builder import Explanation, QueryBuilder, validate_again
+from holdall.query.builder import QueryBuilder, validate_again
 from holdall.query.operations import (
     Delete,
     DeleteMany,
@@ -26,6 +26,7 @@ from holdall.query.operations import (
 )
 from holdall.query.planner import index_serves, is_empty, needs
 from holdall.query.predicates import TRUE, And, Leaf, Predicate
+from holdall.query.runner import Explanation
 from holdall.query.stream import RowStream
 from holdall.record.decoder import Decoder
 from holdall.record.encoder import encode

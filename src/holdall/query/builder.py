@@ -15,8 +15,7 @@ from holdall.query.operations import Count, DeleteWhere, Exists, Lock, Select, U
 from holdall.query.planner import is_empty
 from holdall.query.predicates import TRUE, And, Leaf, Not, OrderTerm, Predicate
 from holdall.query.resolve import resolve_all, resolve_assignments, resolve_order, total_order
-from holdall.query.runner import Explanation as Explanation
-from holdall.query.runner import Runner as Runner
+from holdall.query.runner import Explanation, Runner
 from holdall.query.search import Asked, Fuzziness, SearchBuilder
 from holdall.query.stream import Stream
 from holdall.query.writes import stamped

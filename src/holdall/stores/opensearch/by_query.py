@@ -19,7 +19,7 @@ from holdall.stores.opensearch.compiler import WINDOW, Query, filtered
 from holdall.stores.opensearch.errors import ServerError, error_of_item, translate
 from holdall.stores.opensearch.mapping import Row
 from holdall.stores.opensearch.reading import PAGE
-from holdall.stores.opensearch.requests import CONFLICT, MISSING, Lines, ModelRequests
+from holdall.stores.opensearch.requests import CONFLICT, MISSING, Lines, ModelRequests, Run
 from holdall.stores.opensearch.unique import Reservations, claims_of
 from holdall.stores.opensearch.writing import update
 
@@ -245,4 +245,4 @@ async def _update_unique_where(requests: ModelRequests, predicate: Query, assign
     return changed
 
 
-WRITES = {op.UpdateWhere: update_where, op.DeleteWhere: delete_where}
+WRITES: Run = {op.UpdateWhere: update_where, op.DeleteWhere: delete_where}

@@ -85,8 +85,8 @@ class Compiler:
 
     def _stored_only(self, spec: FieldSpec, what: str) -> UnsupportedOperation:
         return UnsupportedOperation(
-            f"{self.shape.info.label}.{spec.name} cannot be {what} on OpenSearch: its max_length is above what can be indexed, so that it is "
-            "stored alone; declare a max_length of at most 8191, or Field(search=…) and query.search()",
+            f"{self.shape.info.label}.{spec.name} cannot be {what} on OpenSearch: its max_length is above what can be indexed, so that "
+            "it is stored alone; declare a max_length of at most 8191, or Field(search=…) and query.search()",
             missing=(Capability.FILTER,),
         )
 
@@ -126,7 +126,7 @@ class Compiler:
             "size": size,
             "query": filtered(self.filter(operation.predicate)),
             # By nothing: the order of the index costs nothing.
-            "sort": self.sort(terms) or ["_doc"],
+            "sort": self.sort(terms) or [{"_doc": "asc"}],
             "_source": self.source(operation.decoder.fields),
             "track_total_hits": False,
         }

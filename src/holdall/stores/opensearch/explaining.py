@@ -17,7 +17,8 @@ from holdall.stores.opensearch.reading import PAGE
 from holdall.stores.opensearch.searching import search_body
 from holdall.stores.opensearch.settings import OpenSearchSettings
 
-_VALUES = frozenset({"term", "terms", "wildcard", "prefix", "ids"})
+_VALUES = frozenset({"term", "terms", "wildcard", "prefix", "ids", "search_after"})
+_TEXTS_OF_USERS = frozenset({"query", "text"})
 
 
 def explain(operation: Any, settings: OpenSearchSettings) -> str:
@@ -71,16 +72,16 @@ def _shown(body: Any) -> str:
 def _without_values(part: Any) -> Any:
     if isinstance(part, list):
         return [_without_values(item) for item in part]
-    if not isinstance(part, dict):
-        return part
-    return {
-        key: _hidden(item) if key in _VALUES else _ranged(item) if key == "range" else _without_values(item) for key, item in part.items()
-    }
+    return {key: _item(key, item) for key, item in part.items()} if isinstance(part, dict) else part
+
+
+def _item(key: str, item: Any) -> Any:
+    if key in _VALUES:
+        return _hidden(item)
+    if key == "range":
+        return {name: dict.fromkeys(bounds, "?") for name, bounds in item.items()}
+    return "?" if key in _TEXTS_OF_USERS and isinstance(item, str) else _without_values(item)
 
 
 def _hidden(item: Any) -> Any:
     return dict.fromkeys(item, "?") if isinstance(item, dict) else "?"
-
-
-def _ranged(item: Any) -> Any:
-    return {name: dict.fromkeys(bounds, "?") for name, bounds in item.items()}

@@ -59,9 +59,11 @@ def differences(info: ModelInfo, index: NewIndex, answer: Mapping[str, Any]) -> 
     found: list[Difference] = []
     for name in sorted(answer):
         there = _normal(answer[name]["mappings"].get("properties", {}))
-        for field in sorted(wanted.keys() | there.keys()):
-            if wanted.get(field) != there.get(field):
-                found.append(Difference("column", info.name, field, _shown(wanted.get(field)), _shown(there.get(field))))
+        found += [
+            Difference("column", info.name, field, _shown(wanted.get(field)), _shown(there.get(field)))
+            for field in sorted(wanted.keys() | there.keys())
+            if wanted.get(field) != there.get(field)
+        ]
     return found
 
 

@@ -19,50 +19,14 @@ TEXT = "t"
 """The subfield with the analysed text of a field that can be searched."""
 WORDS = "w"
 """The subfield with its words as they are written, of which suggestions are made: those of an analyser may be stems."""
-ANALYZERS = frozenset(
-    [
-        "arabic",
-        "armenian",
-        "basque",
-        "bengali",
-        "brazilian",
-        "bulgarian",
-        "catalan",
-        "cjk",
-        "czech",
-        "danish",
-        "dutch",
-        "english",
-        "estonian",
-        "finnish",
-        "french",
-        "galician",
-        "german",
-        "greek",
-        "hindi",
-        "hungarian",
-        "indonesian",
-        "irish",
-        "italian",
-        "keyword",
-        "latvian",
-        "lithuanian",
-        "norwegian",
-        "persian",
-        "portuguese",
-        "romanian",
-        "russian",
-        "simple",
-        "sorani",
-        "spanish",
-        "standard",
-        "stop",
-        "swedish",
-        "thai",
-        "turkish",
-        "whitespace",
-    ]
-)
+# fmt: off
+ANALYZERS = frozenset((
+    "arabic", "armenian", "basque", "bengali", "brazilian", "bulgarian", "catalan", "cjk", "czech", "danish", "dutch", "english",
+    "estonian", "finnish", "french", "galician", "german", "greek", "hindi", "hungarian", "indonesian", "irish", "italian",
+    "keyword", "latvian", "lithuanian", "norwegian", "persian", "portuguese", "romanian", "russian", "simple", "sorani",
+    "spanish", "standard", "stop", "swedish", "thai", "turkish", "whitespace",
+))
+# fmt: on
 Row = tuple[Any, ...]
 Encode = Callable[[Row], dict[str, Any]]
 

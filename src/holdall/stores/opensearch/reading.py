@@ -11,7 +11,7 @@ from holdall.query.predicates import OrderTerm
 from holdall.record.decoder import Decoder
 from holdall.stores.opensearch.compiler import WINDOW, filtered, key_wanted
 from holdall.stores.opensearch.errors import ServerError, translate
-from holdall.stores.opensearch.requests import ModelRequests, sources
+from holdall.stores.opensearch.requests import ModelRequests, Run, sources
 
 PAGE = 1000
 _KEYS = 1000
@@ -194,4 +194,4 @@ class OpenSearchStream:
         self._reader.abandon()
 
 
-READS = {op.Fetch: fetch, op.FetchMany: fetch_many, op.Select: select, op.Count: count, op.Exists: exists}
+READS: Run = {op.Fetch: fetch, op.FetchMany: fetch_many, op.Select: select, op.Count: count, op.Exists: exists}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -25,6 +25,8 @@ CONFLICT = 409
 MISSING = 404
 _BULK_PARTS = "filter_path=errors,items.*.status,items.*.result,items.*.error.type,items.*.error.reason"
 Item = Mapping[str, Any]
+Run = Mapping[type[Any], Callable[["ModelRequests", Any], Awaitable[Any]]]
+"""From a class of operations to what carries them out."""
 
 
 class Lines:

@@ -14,7 +14,7 @@ from holdall.record.metadata import FieldSpec
 from holdall.record.types import Kind
 from holdall.stores.opensearch.compiler import WINDOW, Compiler, filtered
 from holdall.stores.opensearch.mapping import TEXT, WORDS
-from holdall.stores.opensearch.requests import ModelRequests, sources
+from holdall.stores.opensearch.requests import ModelRequests, Run, sources
 from holdall.stores.opensearch.tokens import path_of
 from holdall.stores.opensearch.values import plain_of
 
@@ -46,7 +46,7 @@ def search_body(compiler: Compiler, operation: op.Search) -> dict[str, Any]:
     }
     if operation.highlights:
         # Texts are the users': what is marked in them must not become markup.
-        fields = {f"{compiler.shape.name(spec)}.{TEXT}": {} for spec in operation.highlights}
+        fields: dict[str, Any] = {f"{compiler.shape.name(spec)}.{TEXT}": {} for spec in operation.highlights}
         body["highlight"] = {"encoder": "html", "number_of_fragments": _FRAGMENTS, "fields": fields}
     if operation.facets:
         body["aggs"] = {facet.name: _FACETS[type(facet)](compiler, facet) for facet in operation.facets}
@@ -168,4 +168,4 @@ async def search(requests: ModelRequests, operation: op.Search) -> op.Found:
     )
 
 
-READS = {op.Search: search}
+READS: Run = {op.Search: search}

@@ -21,8 +21,8 @@ class OpenSearchSettings(PoolSettings):
 
     Attributes:
         prefix: what the names of all indexes begin with.
-        refresh: "wait_for" lets each write wait until searches see it, "true" makes them see it at once, which costs the server more. Without
-            it searches lag behind writes by the index's refresh interval.
+        refresh: "wait_for" lets each write wait until searches see it, "true" makes them see it at once, which costs the server more.
+            Without it searches lag behind writes by the index's refresh interval.
         tls: speak HTTPS. ``verify``: check the server's certificate. ``ca_file``: against these authorities.
         shards, replicas: of the indexes that ``initialize`` creates; None leaves it to the server.
         retry_timeout: how long a request that an overloaded server has refused (429) is sent again, with pauses.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -19,16 +19,11 @@ from holdall.stores.opensearch.errors import ServerError, translate
 from holdall.stores.opensearch.explaining import explain
 from holdall.stores.opensearch.reading import OpenSearchStream
 from holdall.stores.opensearch.reindexing import reindex
-from holdall.stores.opensearch.requests import ModelRequests
+from holdall.stores.opensearch.requests import ModelRequests, Run
 from holdall.stores.opensearch.settings import OpenSearchSettings
 from holdall.stores.opensearch.values import decode
 
-_RUN: Mapping[type[Any], Callable[[ModelRequests, Any], Awaitable[Any]]] = {
-    **reading.READS,
-    **writing.WRITES,
-    **by_query.WRITES,
-    **searching.READS,
-}
+_RUN: Run = {**reading.READS, **writing.WRITES, **by_query.WRITES, **searching.READS}
 
 
 class OpenSearchStore:

@@ -126,8 +126,8 @@ TOKENS: Shadow = ("#j", "keyword", "{tokens}({v})")
 def shadows_of(spec: FieldSpec) -> tuple[Shadow, ...]:
     """Return the fields beside a field.
 
-    ``#p`` marks what is not None, because a missing ``long`` sorts as the extreme one; ``#i`` is the casefolded text; ``#m``, ``#d`` and ``#t``
-    are month, day and milliseconds; ``#c`` stands for a whole document, ``#j`` for its parts.
+    ``#p`` marks what is not None, because a missing ``long`` sorts as the extreme one; ``#i`` is the casefolded text; ``#m``, ``#d`` and
+    ``#t`` are month, day and milliseconds; ``#c`` stands for a whole document, ``#j`` for its parts.
     """
     kind = spec.type.kind
     if kind is Kind.DOCUMENT:

@@ -43,6 +43,7 @@ class HttpProtocol(asyncio.Protocol):
         self._finished: asyncio.Future[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
 
@@ -55,6 +56,7 @@ class HttpProtocol(asyncio.Protocol):
         return self.waiter
 
     def data_received(self, data: bytes) -> None:
+        """Collect the answer, and hand it over when it is whole."""
         self._buffer += data
         self.answered = True
         try:
@@ -99,6 +101,7 @@ class HttpProtocol(asyncio.Protocol):
             raise ConnectionLost("the connection was closed")
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Tell whoever waits."""
         error = ConnectionLost("the server closed the connection" if exc is None else f"the connection was lost: {exc}")
         error.__cause__ = exc
         self._fail(error)
@@ -162,7 +165,7 @@ class HttpConnector:
         self._host, self._port, self._tls = host, port, tls
 
     async def open(self) -> HttpProtocol:
-        """Connect."""
+        """Connect; raises ``ConnectionLost``."""
         loop = asyncio.get_running_loop()
         try:
             _, protocol = await loop.create_connection(HttpProtocol, self._host, self._port, ssl=self._tls)
@@ -216,7 +219,7 @@ class WireConnection(Connection):
             lines.append(f"authorization: Basic {b64encode(':'.join(http_auth).encode()).decode()}")
         self._lines = ("\r\n".join(lines)).encode()
 
-    async def perform_request(  # type: ignore[override]
+    async def perform_request(  # noqa: PLR0913, PLR0917  - the driver's signature
         self,
         method: str,
         url: str,

@@ -10,7 +10,7 @@ from holdall.errors import BackendError, DuplicateKeyError, HoldallError
 from holdall.query import operations as op
 from holdall.stores.opensearch.errors import ServerError, error_of_item, translate
 from holdall.stores.opensearch.mapping import Row
-from holdall.stores.opensearch.requests import CONFLICT, MISSING, Item, Lines, ModelRequests
+from holdall.stores.opensearch.requests import CONFLICT, MISSING, Item, Lines, ModelRequests, Run
 from holdall.stores.opensearch.unique import Claim, Held, Reservations, claims_of
 from holdall.stores.opensearch.values import plain_of
 
@@ -157,7 +157,8 @@ async def upsert(requests: ModelRequests, operation: op.Upsert) -> list[Any]:
 def _target(found: Mapping[str, Any], requests: ModelRequests, action: str) -> str:
     """Return the path of a write to a document as it was read: of its own index, because numbers of another one mean nothing here."""
     condition = f"if_seq_no={found['_seq_no']}&if_primary_term={found['_primary_term']}"
-    return f"/{quote(found['_index'], safe='')}/{action}/{quote(found['_id'], safe='')}?{condition}&refresh={requests.settings.refresh or 'false'}"
+    path = f"/{quote(found['_index'], safe='')}/{action}/{quote(found['_id'], safe='')}"
+    return f"{path}?{condition}&refresh={requests.settings.refresh or 'false'}"
 
 
 async def _replace(requests: ModelRequests, found: Mapping[str, Any], after: Row, part: Mapping[str, Any]) -> bool:
@@ -318,7 +319,7 @@ async def delete_many(requests: ModelRequests, operation: op.DeleteMany) -> int:
     return removed
 
 
-WRITES = {
+WRITES: Run = {
     op.Insert: insert,
     op.InsertMany: insert_many,
     op.InsertAbsent: insert_absent,
