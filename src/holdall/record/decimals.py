@@ -44,4 +44,4 @@ def decimal_of_text(text: str, digits: int, places: int) -> Decimal:
 
 def decimal_of_units(units: int, places: int) -> Decimal:
     """Return the number of so many units, exactly in any context."""
-    return Decimal((int(units < 0), tuple(map(int, str(abs(units)))), -places))
+    return _scale(Decimal(units), -places)

@@ -1,4 +1,7 @@
-"""The client of one event loop: opensearch-py's transport with a JSON codec that keeps numbers, and what to do about a busy server."""
+"""The client of one event loop: opensearch-py's connections, JSON by orjson, and what to do about a busy server.
+
+The driver's own codec would make a float of a Decimal; orjson refuses what JSON does not have.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,7 @@ import anyio.to_thread
 import orjson
 from opensearchpy import AIOHttpConnection, AsyncTransport
 from opensearchpy.exceptions import ConnectionError as DriverConnectionError
-from opensearchpy.exceptions import ConnectionTimeout, SerializationError
-from opensearchpy.serializer import JSONSerializer
+from opensearchpy.exceptions import ConnectionTimeout
 
 from holdall.errors import BackendError, ConnectionLost, StatementTimeout
 from holdall.pool import PoolOptions
@@ -29,21 +31,6 @@ _TOO_MANY = 429
 _FORBIDDEN = 403
 _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 1.0
-
-
-class Codec(JSONSerializer):
-    """JSON by orjson. What it does not know is an error: the driver's own codec would make a float of a Decimal."""
-
-    def loads(self, s: str | bytes) -> Any:
-        """Parse."""
-        try:
-            return orjson.loads(s)
-        except ValueError as exc:
-            raise SerializationError(s, exc) from exc
-
-    def dumps(self, data: Any) -> Any:
-        """Return the text; what is a text already stays as it is."""
-        return data if isinstance(data, str | bytes) else orjson.dumps(data)
 
 
 class Pauses:
@@ -111,20 +98,25 @@ class Client:
 
     async def _once(self, method: str, path: str, body: Any, timeout: float | None) -> Any:
         transport = self._transport or await self._made()
+        data = body if body is None or isinstance(body, bytes) else orjson.dumps(body)
         try:
-            return await transport.perform_request(method, path, body=body, timeout=timeout, ignore=_ERRORS)
+            # Not by its perform_request(), which retries, and costs as much again as the rest of a small request.
+            _, __, found = await transport.get_connection().perform_request(method, path, None, data, timeout, _ERRORS)
+            return orjson.loads(found)
         except ConnectionTimeout as exc:
             raise StatementTimeout(timeout or self._settings.statement_timeout) from exc
         except DriverConnectionError as exc:
             raise ConnectionLost(f"the connection to {self._settings.host}:{self._settings.port} was lost: {exc.error}") from exc
-        except SerializationError as exc:
-            raise BackendError(f"{self._settings.host}:{self._settings.port} answered what is not JSON: {str(exc)[:200]}") from exc
+        except orjson.JSONDecodeError as exc:
+            raise BackendError(f"{self._settings.host}:{self._settings.port} answered what is not JSON: {exc.doc[:200]!r}") from exc
 
     async def _made(self) -> AsyncTransport:
         async with self._making:
             if self._transport is None:
                 tls = await anyio.to_thread.run_sync(_tls_context, self._settings) if self._settings.tls else None
-                self._transport = _transport(self._settings, tls)
+                transport = _transport(self._settings, tls)
+                await transport._async_call()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  - makes its connections
+                self._transport = transport
         return self._transport
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -191,7 +183,7 @@ def _transport(settings: OpenSearchSettings, tls: ssl.SSLContext | None) -> Asyn
         options |= {"connection_class": WireConnection, "pool_options": _pool_options(settings), "tls": tls}
     hosts = [{"host": settings.host, "port": settings.port}]
     # The driver would send again what may have been done, and a busy server's refusal without a pause.
-    return AsyncTransport(hosts, serializer=Codec(), max_retries=0, **options)
+    return AsyncTransport(hosts, max_retries=0, **options)
 
 
 def _pool_options(settings: OpenSearchSettings) -> PoolOptions:

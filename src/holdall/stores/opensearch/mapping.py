@@ -12,7 +12,8 @@ from holdall.record.metadata import FieldSpec, ModelInfo
 from holdall.record.types import Kind
 from holdall.stores.opensearch import values
 from holdall.stores.opensearch.naming import field_of, id_maker
-from holdall.stores.opensearch.values import Shadow, is_long_text, native_of, shadows_of, type_of
+from holdall.stores.opensearch.tokens import whole
+from holdall.stores.opensearch.values import is_long_text, native_of, shadows_of, type_of
 
 MOST_FIELDS = 1000
 TEXT = "t"
@@ -46,7 +47,8 @@ class Shape:
         self.names = tuple(field_of(spec) for spec in info.fields)
         self.natives = tuple(native_of(spec) for spec in info.fields)
         self.key_positions = tuple(spec.position for spec in info.key)
-        self.id_of = id_maker([self.natives[position] for position in self.key_positions])
+        numeric = len(info.key) == 1 and type_of(info.key[0].type) == "long"
+        self.id_of = id_maker([self.natives[position] for position in self.key_positions], numeric=numeric)
         self.shadows = tuple(shadows_of(spec) for spec in info.fields)
         self.has_shadows = any(self.shadows)
         self.bounded = tuple(spec for spec in info.fields if spec.bounds)
@@ -138,33 +140,33 @@ def _part_encoder(shape: Shape, fields: tuple[FieldSpec, ...]) -> Encode:
 
 def _encoder(shape: Shape, fields: Sequence[FieldSpec]) -> Encode:
     """Return the function from a tuple of the fields' plain values to a part of a document, its conversions inlined."""
-    label = shape.info.label
-    names: dict[str, Any] = dict(values.SHADOW_NAMES)
-    items: list[str] = []
+    names: dict[str, Any] = {"casefold": str.casefold, "whole": whole}
+    lines, items = [], []
     for position, spec in enumerate(fields):
-        variable = f"v{position}"
-        native = shape.natives[spec.position]
-        names[f"n{position}"] = native
-        names[f"check{position}"] = values.checked_text(label, spec)
-        names[f"tokens{position}"] = values.checked_tokens(label, spec)
-        text = variable if native is None else f"n{position}({variable})"
-        if spec.type.kind is Kind.STR and not is_long_text(spec):
-            text = f"({variable} if len({variable}) <= 4096 else check{position}({variable}))"
-        if spec.type.kind is Kind.BYTES:
-            names[f"check{position}"] = values.checked_text(label, spec)
-            text = f"check{position}({text})"
-        items.append(f"{shape.name(spec)!r}: {_optional(spec, variable, text)}")
-        items += [_shadow(shape.name(spec), spec, variable, position, shadow) for shadow in shape.shadows[spec.position]]
+        variable, stored = f"v{position}", shape.name(spec)
+        text = _native(shape, spec, position, names)
+        native = variable if text == variable else f"n{position}"
+        if native != variable:
+            lines.append(f"{native} = {_optional(spec, variable, text)}")
+        items.append(f"{stored!r}: {native}")
+        for suffix, _, source in shape.shadows[spec.position]:
+            shadow = source.format(v=variable, n=native, tokens=f"tokens{position}")
+            items.append(f"{stored + suffix!r}: {_optional(spec, variable, shadow)}")
+        names[f"tokens{position}"] = values.checked_tokens(shape.info.label, spec)
     variables = "".join(f"v{position}," for position in range(len(fields)))
-    body = f"def encode(r):\n {variables} = r\n return {{{', '.join(items)}}}"
-    exec(body, names)  # noqa: S102  - names of fields are quoted with repr
+    body = "\n ".join([f"{variables} = r", *lines, f"return {{{', '.join(items)}}}"])
+    exec(f"def encode(r):\n {body}", names)  # noqa: S102  - names of fields are quoted with repr
     return names["encode"]  # type: ignore[no-any-return]
 
 
-def _shadow(name: str, spec: FieldSpec, variable: str, position: int, shadow: Shadow) -> str:
-    suffix, _, text = shadow
-    text = text.format(v=variable, whole="whole", milliseconds="milliseconds", tokens=f"tokens{position}")
-    return f"{name + suffix!r}: {_optional(spec, variable, text)}"
+def _native(shape: Shape, spec: FieldSpec, position: int, names: dict[str, Any]) -> str:
+    """Return the source text of the stored value of ``v{position}``, which is not None."""
+    variable = f"v{position}"
+    names[f"native{position}"], names[f"check{position}"] = shape.natives[spec.position], values.checked_text(shape.info.label, spec)
+    if spec.type.kind is Kind.STR and not is_long_text(spec):
+        return f"({variable} if len({variable}) <= {values.SAFE_CHARACTERS} else check{position}({variable}))"
+    text = variable if shape.natives[spec.position] is None else f"native{position}({variable})"
+    return f"check{position}({text})" if spec.type.kind is Kind.BYTES else text
 
 
 def _optional(spec: FieldSpec, variable: str, text: str) -> str:

@@ -54,8 +54,16 @@ def field_of(spec: FieldSpec) -> str:
     return _NOT_FIELD.sub(_escaped, spec.stored_name)
 
 
-def id_maker(natives: Sequence[Callable[[Any], Any] | None]) -> Callable[[tuple[Any, ...]], str]:
-    """Return the function from a plain key to the id of its document; ``natives`` turn its parts into what is stored."""
+def id_maker(natives: Sequence[Callable[[Any], Any] | None], *, numeric: bool) -> Callable[[tuple[Any, ...]], str]:
+    """Return the function from a plain key to the id of its document.
+
+    Args:
+        natives: turn its parts into what is stored.
+        numeric: it is one whole number, whose digits are an id as they are.
+    """
+    if numeric:
+        (native,) = natives
+        return (lambda key: str(key[0])) if native is None else (lambda key: str(native(key[0])))
 
     def parts(key: tuple[Any, ...]) -> list[str]:
         return [_text(part if native is None else native(part)) for native, part in zip(natives, key, strict=True)]

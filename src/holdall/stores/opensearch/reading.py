@@ -62,7 +62,7 @@ async def select(requests: ModelRequests, operation: op.Select) -> list[Any]:
                 raise UnsupportedOperation("OpenSearch skips nothing behind a position; leave the offset out")
             body |= {"from": skipped, "size": size - skipped}
         if skipped < size:
-            hits = await requests.search(body)
+            hits = await requests.search(body, parts="hits.hits._source")
             if wanted is not None or len(hits) < body["size"]:
                 return requests.rows(operation.decoder).many(sources(hits))
     return await _all(requests, operation, skipped, wanted)

@@ -23,7 +23,7 @@ from holdall.stores.opensearch.settings import OpenSearchSettings
 KEEP_ALIVE = "1m"
 CONFLICT = 409
 MISSING = 404
-_BULK_PARTS = "filter_path=errors,items.*.status,items.*.result,items.*.error.type,items.*.error.reason"
+_BULK_PARTS = "filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason"
 Item = Mapping[str, Any]
 Run = Mapping[type[Any], Callable[["ModelRequests", Any], Awaitable[Any]]]
 """From a class of operations to what carries them out."""
@@ -35,6 +35,15 @@ class Lines:
     def __init__(self) -> None:
         self.buffer = bytearray()
         self.count = 0
+
+    def create(self, id: str, document: Any) -> None:
+        """Append the create of a document."""
+        buffer = self.buffer
+        buffer += b'{"create":{"_id":'
+        buffer += orjson.dumps(id)
+        buffer += b"}}\n"
+        buffer += orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
+        self.count += 1
 
     def add(self, action: Mapping[str, Any], document: Any = None) -> None:
         """Append an action, and its document if it has one."""
@@ -111,10 +120,11 @@ class ModelRequests:
             raise translate(exc, self.info.label) from exc
         return found if found["found"] else None
 
-    async def search(self, body: Mapping[str, Any]) -> list[Any]:
-        """Return the hits of a search."""
-        found = await self.ask("POST", f"/{self.path}/_search?allow_partial_search_results=false", body)
-        hits: list[Any] = found["hits"]["hits"]
+    async def search(self, body: Mapping[str, Any], parts: str = "hits.hits") -> list[Any]:
+        """Return the hits of a search; ``parts`` of them, since what nobody reads need not be parsed."""
+        path = f"/{self.path}/_search?allow_partial_search_results=false&filter_path={parts},timed_out,_shards.failed"
+        found = await self.ask("POST", path, body)
+        hits: list[Any] = found["hits"]["hits"] if "hits" in found else []
         return hits
 
     async def bulk(self, lines: Lines, index: str | None = None) -> list[Item]:

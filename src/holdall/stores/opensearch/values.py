@@ -13,10 +13,10 @@ from holdall.record.decimals import INTEGER_DIGITS, decimal_of_text, decimal_of_
 from holdall.record.decoder import Expression
 from holdall.record.metadata import FieldSpec
 from holdall.record.types import FieldType, Kind
-from holdall.stores.opensearch.tokens import tokens, whole
+from holdall.stores.opensearch.tokens import tokens
 
 KEYWORD_BYTES = 32_766
-_SAFE_CHARACTERS = 4096  # casefolding makes at most six bytes of a character
+SAFE_CHARACTERS = 4096  # casefolding makes at most six bytes of a character
 _MOST_INDEXED = KEYWORD_BYTES // 4
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -54,7 +54,8 @@ def is_long_text(spec: FieldSpec) -> bool:
 
 def microseconds(value: datetime) -> int:
     """Return the microseconds since 1970; an OpenSearch date has milliseconds."""
-    return (value - _EPOCH) // _MICROSECOND
+    span = value - _EPOCH
+    return (span.days * 86_400 + span.seconds) * 1_000_000 + span.microseconds
 
 
 def _time(value: time) -> int:
@@ -100,7 +101,7 @@ def checked_tokens(label: str, spec: FieldSpec) -> Callable[[str], list[str]]:
 
     def check(text: str) -> list[str]:
         found = tokens(text)
-        if len(text) > _SAFE_CHARACTERS:
+        if len(text) > SAFE_CHARACTERS:
             longest = max((len(token.encode()) for token in found), default=0)
             if longest > KEYWORD_BYTES:
                 raise LimitExceeded(f"{label}.{spec.name}: a text in the document in bytes", limit=KEYWORD_BYTES, value=longest)
@@ -112,14 +113,15 @@ def checked_tokens(label: str, spec: FieldSpec) -> Callable[[str], list[str]]:
 # -- shadow fields ---------------------------------------------------------------------------------------------------------------------
 
 Shadow = tuple[str, str, str]
-"""Suffix, type in the mapping, and the source text of its value, of ``{v}``, which is not None."""
+"""Suffix, type in the mapping, and the source text of its value, of ``{v}``, which is not None, and of ``{n}``, what is stored for it."""
 
 PRESENT: Shadow = ("#p", "boolean", "True")
-FOLDED: Shadow = ("#i", "keyword", "{v}.casefold()")
+FOLDED: Shadow = ("#i", "keyword", "casefold({v})")
 MONTH: Shadow = ("#m", "byte", "{v}.month")
 DAY: Shadow = ("#d", "byte", "{v}.day")
-DATE: Shadow = ("#t", "date", "{milliseconds}({v})")
-WHOLE: Shadow = ("#c", "keyword", "{whole}({v})")
+MILLISECONDS: Shadow = ("#t", "date", "{n} // 1000")
+MILLISECONDS_OF_DAY: Shadow = ("#t", "date", "({n} - 719163) * 86400000")  # ordinals count from the first of January of year 1
+WHOLE: Shadow = ("#c", "keyword", "whole({v})")
 TOKENS: Shadow = ("#j", "keyword", "{tokens}({v})")
 
 
@@ -136,20 +138,11 @@ def shadows_of(spec: FieldSpec) -> tuple[Shadow, ...]:
     if kind is Kind.STR and not is_long_text(spec):
         found.append(FOLDED)
     if kind in (Kind.DATE, Kind.DATETIME):
-        found += [MONTH, DAY, DATE]
+        found += [MONTH, DAY, MILLISECONDS if kind is Kind.DATETIME else MILLISECONDS_OF_DAY]
     if spec.nullable and (type_of(spec.type) == "long" or is_long_text(spec)):
         found.append(PRESENT)
     return tuple(found)
 
-
-def milliseconds(value: date | datetime) -> int:
-    """Return the milliseconds since 1970 that have ended by then, for histograms."""
-    if isinstance(value, datetime):
-        return microseconds(value) // 1000
-    return (value.toordinal() - _EPOCH.toordinal()) * 86_400_000
-
-
-SHADOW_NAMES = {"whole": whole, "milliseconds": milliseconds}
 
 # -- native to plain -------------------------------------------------------------------------------------------------------------------
 

@@ -265,7 +265,7 @@ def _chunks(requests: ModelRequests, ids: Sequence[str], documents: Sequence[Any
     """Give (start, end, lines) of each bulk request, bounded in records and bytes."""
     lines, start = Lines(), 0
     for place, (id, document) in enumerate(zip(ids, documents, strict=True)):
-        lines.add({"create": {"_id": id}}, document)
+        lines.create(id, document)
         if lines.count == 1000 or len(lines.buffer) >= requests.settings.bulk_bytes:
             yield start, place + 1, lines
             lines, start = Lines(), place + 1
@@ -315,7 +315,7 @@ async def delete_many(requests: ModelRequests, operation: op.DeleteMany) -> int:
             if "error" in item:
                 error = error_of_item(item)
                 raise translate(error, requests.info.label) from error
-            removed += item["result"] == "deleted"
+            removed += item["status"] != MISSING
     return removed
 
 
