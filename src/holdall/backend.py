@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import random
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import Any, Self, TypeVar, TypeVarTuple
 
@@ -25,6 +26,7 @@ from holdall.store import BeginOptions, Difference, Executor, Isolation, Reindex
 from holdall.wrappers import watching
 from holdall.wrappers.coalescing import Coalescing
 from holdall.wrappers.refusing import refuse
+from holdall.write_batch import WriteBatch
 
 Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
@@ -207,7 +209,7 @@ class Backend(DataAccess):
     async def clear(self, *models: type[Record]) -> None:
         """Remove all records of models."""
         for info in reversed(_in_order([model_info(model) for model in models])):
-            await self.query(info.model).delete()
+            await self.query(info.model).allow_scan().delete()
 
     # -- sessions ----------------------------------------------------------------------------------------------------------------------
 
@@ -246,6 +248,27 @@ class Backend(DataAccess):
             raise ConfigurationError(msg)
         self._check_open()
         return SessionBlock(self, session, options, query_cache=query_cache)
+
+    def write_batch(self) -> WriteBatch:
+        """Return a block that collects writes of single records and sends them at its end as one, all or nothing.
+
+        ``async with backend.write_batch() as batch: batch.create(order); batch.save(customer)``. Nothing is sent when the block raises. On a
+        store with sessions it is a transaction, and a part of the session that the task is in.
+
+        Raises:
+            UnsupportedOperation: the store cannot write several records as one.
+        """
+        if Capability.WRITE_BATCH not in self._store.capabilities:
+            raise refuse(self._store, "write_batch()", "it", (Capability.WRITE_BATCH,))
+        self._check_open()
+        return WriteBatch(self, self._batch_session if Capability.SESSIONS in self._store.capabilities else None)
+
+    def _batch_session(self) -> AbstractAsyncContextManager[Session]:
+        entry = ambient.find(self)
+        if entry is None:
+            return self.session()
+        assert isinstance(entry.session, Session)
+        return entry.session.savepoint()
 
     async def run(
         self,

@@ -11,13 +11,16 @@ class Capability(Enum):
 
     WRITE = "records can be created, changed and removed"
     FILTER = "queries filter by the operators of equality, order and membership on plain fields"
-    TEXT_MATCH = "contains, startswith and endswith match text literally and by case"
+    TEXT_MATCH = "contains and startswith match text literally and by case"
+    TEXT_SUFFIX = "endswith matches the end of a text literally and by case"
     CASEFOLD = "the lookups that ignore case compare str.casefold()"
     DATE_PARTS = "month and day of dates and datetimes can be filtered, in UTC"
     DOCUMENT_EQUALITY = "lists, dicts and nested models are compared exactly"
     LIST_MEMBERSHIP = "has, has_any and has_all look into lists"
     DOCUMENT_PATHS = "filters reach into dicts, nested models and JSON values"
     ORDER = "queries are ordered by any plain fields, None first or last as asked"
+    INDEX_ORDER = "queries are ordered by the key and by declared indexes, in both directions"
+    CONSISTENT = "a query with consistent() sees every write that was acknowledged before it"
     OFFSET = "queries skip rows by offset"
     COUNT = "count() and exists() are exact"
     STREAM = "stream() holds at most one batch in memory"
@@ -25,10 +28,12 @@ class Capability(Enum):
     UPDATE_WHERE = "update() changes every record that a query matches and counts them exactly"
     DELETE_WHERE = "delete() removes every record that a query matches and counts them exactly"
     EXPRESSIONS = "updates compute from the stored value with F"
+    EXPIRY = "records are gone when the time in their field with expires=True has come"
     UNIQUE = "unique fields and indexes are enforced"
     FOREIGN_KEYS = "references are enforced"
     GENERATED_KEYS = "the store fills generated keys"
     ATOMIC_BULK = "create_many and delete_many are all or nothing"
+    WRITE_BATCH = "write_batch() sends writes as one, all or nothing"
     SESSIONS = "sessions are interactive transactions"
     SAVEPOINTS = "sessions nest by savepoints"
     REPEATABLE_READ = "a session can read one snapshot"
@@ -45,7 +50,7 @@ class Capability(Enum):
     SCHEMA_CHECK = "check() finds every difference between the database and what initialize() would make"
 
 
-WRITING = frozenset({Capability.WRITE, Capability.ROW_LOCKS, Capability.LOCK_NOWAIT, Capability.SKIP_LOCKED})
+WRITING = frozenset({Capability.WRITE, Capability.WRITE_BATCH, Capability.ROW_LOCKS, Capability.LOCK_NOWAIT, Capability.SKIP_LOCKED})
 """What a store does not promise when it is opened with ``read_only=True``."""
 
 

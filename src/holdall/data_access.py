@@ -9,6 +9,7 @@ from holdall.capabilities import Capability
 from holdall.errors import ConflictError, DuplicateKeyError, HoldallError, NotFoundError, QueryError, UnsupportedOperation, ValidationError
 from holdall.query.builder import QueryBuilder, validate_again
 from holdall.query.operations import (
+    Batch,
     Delete,
     DeleteMany,
     Exists,
@@ -24,7 +25,7 @@ from holdall.query.operations import (
     Update,
     Upsert,
 )
-from holdall.query.planner import index_serves, is_empty, needs
+from holdall.query.planner import index_serves, is_empty, missing, needs
 from holdall.query.predicates import TRUE, And, Leaf, Predicate
 from holdall.query.runner import Explanation
 from holdall.query.stream import RowStream
@@ -33,7 +34,7 @@ from holdall.record.encoder import encode
 from holdall.record.generators import utc_now
 from holdall.record.metadata import FieldSpec, ModelInfo, model_info
 from holdall.record.record import Record, set_state
-from holdall.record.state import plain_state
+from holdall.record.state import PlainRow, plain_state
 from holdall.store import Executor, Store
 from holdall.wrappers.refusing import refuse
 
@@ -70,6 +71,12 @@ class Decoders:
                 self._others.clear()  # shapes made on the fly must not pile up
             found = self._others[key] = Decoder(info, [info.by_name[name] for name in names], self._table, shape)
         return found
+
+
+def _label(operation: Operation) -> str:
+    if isinstance(operation, Raw):
+        return "raw SQL"
+    return "write_batch()" if isinstance(operation, Batch) else operation.info.label
 
 
 def _checked(model: object) -> type[Record]:
@@ -123,10 +130,9 @@ class DataAccess:
         return await self._check(operation).stream(operation, batch)
 
     def _check(self, operation: Operation) -> Executor:
-        missing = needs(operation) - self._store.capabilities
-        if missing:
-            label = "raw SQL" if isinstance(operation, Raw) else operation.info.label
-            raise refuse(self._store, label, type(operation).__name__.lower(), missing)
+        lacking = missing(operation, self._store.capabilities)
+        if lacking:
+            raise refuse(self._store, _label(operation), type(operation).__name__.lower(), lacking)
         lock: Lock | None = getattr(operation, "lock", None)
         if lock is not None and not self._in_session():
             msg = "a lock ends with its transaction, so that lock=True and for_update() need one: async with backend.session() as session"
@@ -142,23 +148,20 @@ class DataAccess:
     def explain_operation(self, operation: Operation) -> Explanation:
         """Say, without I/O, what would be sent and what it needs."""
         wanted = needs(operation)
-        missing = wanted - self._store.capabilities
+        lacking = missing(operation, self._store.capabilities)
         nothing = isinstance(operation, Select) and is_empty(operation)
         notes: list[str] = []
-        statement = None
-        if not nothing and not missing:
-            try:
-                statement = self._store.explain(operation)
-            except UnsupportedOperation as exc:  # the store has found no way; running the query raises the same
-                missing, notes = exc.missing, [str(exc)]
         if isinstance(operation, Select) and operation.order and not index_serves(operation.info, operation.order):
             fields = ", ".join(repr(("-" if term.descending else "") + term.field.name) for term in operation.order)
             notes.append(f"no declared index serves this order; Index({fields}) would")
+        statement = None
+        if not nothing and not lacking:
+            try:
+                statement = self._store.explain(operation)
+            except UnsupportedOperation as exc:  # the store has found no way; running the query raises the same
+                lacking, notes = exc.missing, [str(exc)]
         return Explanation(
-            statement,
-            tuple(sorted(item.value for item in wanted)),
-            tuple(sorted(item.value for item in missing)),
-            tuple(notes),
+            statement, tuple(sorted(item.value for item in wanted)), tuple(sorted(item.value for item in lacking)), tuple(notes)
         )
 
     # -- reading by key --------------------------------------------------------------------------------------------------------------
@@ -208,10 +211,10 @@ class DataAccess:
         """Read the record again into the same object; raises ``NotFoundError`` when it is gone. Edits of fields are lost."""
         model = type(record)
         info, decoder = self._decoders.of_model(model)
-        key = self._key_of(info, record)
+        key = key_of_record(info, record, plain_state(record))
         found: M | None = await self._executor().execute(Fetch(info, key, decoder))
         if found is None:
-            raise NotFoundError(info.label, _bare(key))
+            raise NotFoundError(info.label, bare(key))
         self._remember(record, found.__dict__)
         vars(record).update(vars(found))
         set_state(record, found.__holdall_state__)
@@ -233,8 +236,8 @@ class DataAccess:
             ValidationError: a value that no store may keep.
         """
         info = self._info_of(record)
-        stamps = _stamps(info, created=True)
-        row = _row(info, record, stamps)
+        stamps = stamps_of(info, created=True)
+        row = row_of(info, record, stamps)
         generated = await self.run_operation(Insert(info, row))
         self._written(info, record, row, stamps, generated)
         return record
@@ -254,7 +257,7 @@ class DataAccess:
         changed = [spec for spec in info.fields if now[spec.position] != stored[spec.position]]
         if not any(spec is not info.version and not spec.storage.auto_now for spec in changed):
             return record
-        return await self._update(info, record, now, changed)
+        return await self._update(info, record, now, changed, stored)
 
     async def update(self, record: M) -> M:
         """Write all fields of a record that is stored.
@@ -264,19 +267,15 @@ class DataAccess:
             NotFoundError: it is gone.
         """
         info = self._info_of(record)
-        return await self._update(info, record, encode(info, record.__dict__), info.fields)
+        return await self._update(info, record, encode(info, record.__dict__), info.fields, plain_state(record))
 
-    async def _update(self, info: ModelInfo, record: M, row: tuple[Any, ...], changed: Iterable[FieldSpec]) -> M:
-        key = self._key_of(info, record)
-        version = None if info.version is None else row[info.version.position]
-        stamps = _stamps(info, version=version)
-        fields = tuple(spec for spec in changed if not spec.storage.primary_key and spec.name not in stamps)
-        fields += tuple(info.by_name[name] for name in stamps)
-        row = _stamped(info, row, stamps)
-        if fields and not await self.run_operation(Update(info, key, fields, tuple([row[spec.position] for spec in fields]), version)):
+    async def _update(self, info: ModelInfo, record: M, row: PlainRow, changed: Iterable[FieldSpec], stored: PlainRow | None) -> M:
+        operation, row, stamps = update_of(info, record, row, changed, stored)
+        key, version = operation.key, operation.version
+        if operation.fields and not await self.run_operation(operation):
             await self._raise_missing(info, key, version)
-        elif not fields and not await self.run_operation(Exists(info, _key_predicate(info, key))):
-            raise NotFoundError(info.label, _bare(key))
+        elif not operation.fields and not await self.run_operation(Exists(info, key_predicate(info, key))):
+            raise NotFoundError(info.label, bare(key))
         self._written(info, record, row, stamps, None)
         return record
 
@@ -289,18 +288,18 @@ class DataAccess:
         info = self._info_of(record)
         if info.generated is not None and getattr(record, info.generated.name) is None:
             return await self.create(record)
-        stamps = _stamps(info, created=True)
-        row = _row(info, record, stamps)
+        stamps = stamps_of(info, created=True)
+        row = row_of(info, record, stamps)
         returning = (*info.auto_now_add, *((info.version,) if info.version is not None else ()))
         values = await self._upserted(Upsert(info, row, info.auto_now_add, returning))
         stamps = {**stamps, **{spec.name: value for spec, value in zip(returning, values, strict=True)}}
-        self._written(info, record, _stamped(info, row, stamps), stamps, None)
+        self._written(info, record, stamped_row(info, row, stamps), stamps, None)
         return record
 
     async def _upserted(self, operation: Upsert) -> Any:
         """Carry out an upsert, again when another task has just created the same record, whose other unique values collide with ours."""
         info = operation.info
-        key = _key_predicate(info, tuple([operation.row[spec.position] for spec in info.key]))
+        key = key_predicate(info, tuple([operation.row[spec.position] for spec in info.key]))
         for last in (False, False, True):
             try:
                 return await self.run_operation(operation)
@@ -318,12 +317,11 @@ class DataAccess:
             ForeignKeyError: others still refer to it.
         """
         info = self._info_of(record)
-        key = self._key_of(info, record)
-        stored = record.__holdall_state__ is not None
-        version = info.version.plain(record.__dict__[info.version.name]) if info.version is not None and stored else None
-        removed: bool = await self.run_operation(Delete(info, key, version))
-        if not removed and version is not None and await self.run_operation(Exists(info, _key_predicate(info, key))):
-            raise ConflictError(info.label, _bare(key), version)
+        operation = delete_of(info, record)
+        key, version = operation.key, operation.version
+        removed: bool = await self.run_operation(operation)
+        if not removed and version is not None and await self.run_operation(Exists(info, key_predicate(info, key))):
+            raise ConflictError(info.label, bare(key), version)
         self._remember(record, {})
         set_state(record, None)
         return removed
@@ -343,8 +341,8 @@ class DataAccess:
             if found is not None:
                 return found, False
             record = model(**{**(defaults or {}), **lookup})
-            stamps = _stamps(info, created=True)
-            row = _row(info, record, stamps)
+            stamps = stamps_of(info, created=True)
+            row = row_of(info, record, stamps)
             created, generated = await self.run_operation(InsertAbsent(info, row, fields))
             if created:
                 self._written(info, record, row, stamps, generated)
@@ -359,8 +357,8 @@ class DataAccess:
         if not found:
             return found
         info = self._info_of_all(found)
-        stamps = _stamps(info, created=True)
-        rows = [_row(info, record, stamps) for record in found]
+        stamps = stamps_of(info, created=True)
+        rows = [row_of(info, record, stamps) for record in found]
         try:
             generated = await self.run_operation(InsertMany(info, rows))
         except HoldallError as exc:
@@ -377,7 +375,7 @@ class DataAccess:
         if not found:
             return 0
         info = self._info_of_all(found)
-        keys = list(dict.fromkeys(self._key_of(info, record) for record in found))
+        keys = list(dict.fromkeys(key_of_record(info, record, plain_state(record)) for record in found))
         removed: int = await self.run_operation(DeleteMany(info, keys))
         for record in found:
             self._remember(record, {})
@@ -389,7 +387,7 @@ class DataAccess:
     def _written(self, info: ModelInfo, record: Record, row: tuple[Any, ...], stamps: Mapping[str, Any], generated: Any) -> None:
         if generated is not None and info.generated is not None:
             stamps = {**stamps, info.generated.name: generated}
-            row = _stamped(info, row, stamps)
+            row = stamped_row(info, row, stamps)
         self._remember(record, stamps)
         if stamps:
             vars(record).update(stamps)
@@ -397,9 +395,9 @@ class DataAccess:
         set_state(record, (None, row))
 
     async def _raise_missing(self, info: ModelInfo, key: tuple[Any, ...], version: int | None) -> None:
-        if version is not None and await self.run_operation(Exists(info, _key_predicate(info, key))):
-            raise ConflictError(info.label, _bare(key), version)
-        raise NotFoundError(info.label, _bare(key))
+        if version is not None and await self.run_operation(Exists(info, key_predicate(info, key))):
+            raise ConflictError(info.label, bare(key), version)
+        raise NotFoundError(info.label, bare(key))
 
     def _info_of(self, record: Record) -> ModelInfo:
         return self._decoders.of_model(type(record))[0]
@@ -412,26 +410,49 @@ class DataAccess:
             raise QueryError(msg)
         return self._info_of(records[0])
 
-    @staticmethod
-    def _key_of(info: ModelInfo, record: Record) -> tuple[Any, ...]:
-        values = record.__dict__
-        key = info.key_of(values)
-        stored = plain_state(record)
-        if stored is not None and any(stored[spec.position] != part for spec, part in zip(info.key, key, strict=True)):
-            msg = f"the key of a stored record cannot change (it is {info.bare_key(stored)!r}); delete it and create another"
-            raise ValidationError(msg, model=info.label, field=info.key[0].name, value=_bare(key))
-        return key
+
+def key_of_record(info: ModelInfo, record: Record, stored: PlainRow | None) -> tuple[Any, ...]:
+    """Return the key of a record whose stored row is this one; raises ``ValidationError`` when it was changed."""
+    key = info.key_of(record.__dict__)
+    if stored is not None and any(stored[spec.position] != part for spec, part in zip(info.key, key, strict=True)):
+        msg = f"the key of a stored record cannot change (it is {info.bare_key(stored)!r}); delete it and create another"
+        raise ValidationError(msg, model=info.label, field=info.key[0].name, value=bare(key))
+    return key
 
 
-def _bare(key: tuple[Any, ...]) -> Any:
+def update_of(
+    info: ModelInfo, record: Record, row: PlainRow, changed: Iterable[FieldSpec], stored: PlainRow | None
+) -> tuple[Update, PlainRow, Mapping[str, Any]]:
+    """Return the operation that writes the changed fields of a row, the row that is stored then, and what the write sets by itself."""
+    key = key_of_record(info, record, stored)
+    version = None if info.version is None else row[info.version.position]
+    stamps = stamps_of(info, version=version)
+    fields = tuple(spec for spec in changed if not spec.storage.primary_key and spec.name not in stamps)
+    fields += tuple(info.by_name[name] for name in stamps)
+    row = stamped_row(info, row, stamps)
+    operation = Update(info, key, fields, tuple([row[spec.position] for spec in fields]), version, stored)
+    return operation, row, stamps
+
+
+def delete_of(info: ModelInfo, record: Record) -> Delete:
+    """Return the operation that removes the record."""
+    stored = plain_state(record)
+    key = key_of_record(info, record, stored)
+    version = info.version.plain(record.__dict__[info.version.name]) if info.version is not None and stored is not None else None
+    return Delete(info, key, version, stored)
+
+
+def bare(key: tuple[Any, ...]) -> Any:
+    """Return a key as users see it."""
     return key[0] if len(key) == 1 else key
 
 
-def _key_predicate(info: ModelInfo, key: tuple[Any, ...]) -> Predicate:
+def key_predicate(info: ModelInfo, key: tuple[Any, ...]) -> Predicate:
+    """Return the condition that a key is this one."""
     return And(tuple(Leaf(spec, (), spec.type, "eq", value) for spec, value in zip(info.key, key, strict=True))) if key else TRUE
 
 
-def _stamps(info: ModelInfo, *, created: bool = False, version: int | None = None) -> dict[str, Any]:
+def stamps_of(info: ModelInfo, *, created: bool = False, version: int | None = None) -> dict[str, Any]:
     """Return what a write sets by itself: times, and the next version."""
     found: dict[str, Any] = {}
     specs = (*info.auto_now, *info.auto_now_add) if created else info.auto_now
@@ -443,11 +464,11 @@ def _stamps(info: ModelInfo, *, created: bool = False, version: int | None = Non
     return found
 
 
-def _row(info: ModelInfo, record: Record, stamps: Mapping[str, Any]) -> tuple[Any, ...]:
+def row_of(info: ModelInfo, record: Record, stamps: Mapping[str, Any]) -> tuple[Any, ...]:
     return encode(info, {**record.__dict__, **stamps} if stamps else record.__dict__)
 
 
-def _stamped(info: ModelInfo, row: tuple[Any, ...], stamps: Mapping[str, Any]) -> tuple[Any, ...]:
+def stamped_row(info: ModelInfo, row: tuple[Any, ...], stamps: Mapping[str, Any]) -> tuple[Any, ...]:
     if not stamps:
         return row
     return tuple([stamps.get(spec.name, value) for spec, value in zip(info.fields, row, strict=True)])

@@ -43,9 +43,11 @@ class HoldallError(Exception):
 
     Attributes:
         written: the places of the records that a bulk write has stored all the same, where it could not be all or nothing.
+        reasons: what each write of a batch failed of, or None, as far as the store tells; else empty.
     """
 
     written: Sequence[int] = ()
+    reasons: Sequence[HoldallError | None] = ()
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The constructors take attributes, not the text, so that the default (call the class with ``args``) cannot rebuild them.

@@ -45,7 +45,7 @@ class Page(Generic[T_co]):
 class QueryBuilder(Generic[T_co]):
     """A query of one model. Every method but the terminal coroutines returns a new query and does no I/O."""
 
-    __slots__ = ("_info", "_limit", "_local_rows", "_lock", "_names", "_offset", "_order", "_predicate", "_runner", "_scan", "_shape")
+    __slots__ = ("_consistent", "_info", "_limit", "_local_rows", "_lock", "_names", "_offset", "_order", "_predicate", "_runner", "_scan", "_shape")
 
     def __init__(self, runner: Runner, info: ModelInfo) -> None:
         self._runner = runner
@@ -58,6 +58,7 @@ class QueryBuilder(Generic[T_co]):
         self._names: tuple[str, ...] | None = None
         self._shape: Any = None
         self._scan = False
+        self._consistent = False
         self._local_rows: int | None = None
 
     def _with(self, **changed: Any) -> Self:
@@ -114,6 +115,10 @@ class QueryBuilder(Generic[T_co]):
     def allow_scan(self) -> Self:
         """Permit reading a whole table where the store has no other way. Stores that choose their own way need no permission."""
         return self._with(_scan=True)
+
+    def consistent(self) -> Self:
+        """Demand an answer that shows every write acknowledged before. Most stores give no other; one whose indexes lag reads the table."""
+        return self._with(_consistent=True)
 
     def allow_local(self, *, max_rows: int) -> Self:
         """Permit to finish the query on the client, over at most that many rows. Stores that can do all of it themselves do."""
@@ -205,7 +210,11 @@ class QueryBuilder(Generic[T_co]):
 
     async def one_or_none(self) -> T_co | None:
         """Return the only one that matches, or None; raises ``MultipleResultsError``."""
-        found: list[T_co] = await self._with(_limit=2 if self._limit is None else min(2, self._limit)).all()
+        query = self._with(_limit=2 if self._limit is None else min(2, self._limit))
+        operation = query._select()  # noqa: SLF001  - the class's own
+        if self._limit is None and self._offset is None:
+            operation = operation._replace(order=())  # which two they are does not matter
+        found: list[T_co] = [] if is_empty(operation) else await self._runner.run_operation(operation)
         if len(found) > 1:
             raise MultipleResultsError(self._info.label)
         return found[0] if found else None
@@ -222,13 +231,13 @@ class QueryBuilder(Generic[T_co]):
     async def count(self) -> int:
         """Return how many match, exactly."""
         self._refuse_window("count()")
-        operation = Count(self._info, self._predicate)
+        operation = Count(self._info, self._predicate, self._scan, self._consistent)
         return 0 if is_empty(operation) else cast("int", await self._runner.run_operation(operation))
 
     async def exists(self) -> bool:
         """Tell whether anything matches."""
         self._refuse_window("exists()")
-        operation = Exists(self._info, self._predicate)
+        operation = Exists(self._info, self._predicate, self._scan, self._consistent)
         return False if is_empty(operation) else cast("bool", await self._runner.run_operation(operation))
 
     async def update(self, **values: object) -> int:
@@ -237,13 +246,13 @@ class QueryBuilder(Generic[T_co]):
         Values may be ``F`` expressions. Versions are counted up, and ``auto_now`` fields set.
         """
         self._refuse_window("update()")
-        operation = UpdateWhere(self._info, self._predicate, stamped(self._info, resolve_assignments(self._info, values)))
+        operation = UpdateWhere(self._info, self._predicate, stamped(self._info, resolve_assignments(self._info, values)), self._scan)
         return 0 if is_empty(operation) else cast("int", await self._runner.run_operation(operation))
 
     async def delete(self) -> int:
         """Remove all that match, in one statement; return how many."""
         self._refuse_window("delete()")
-        operation = DeleteWhere(self._info, self._predicate)
+        operation = DeleteWhere(self._info, self._predicate, self._scan)
         return 0 if is_empty(operation) else cast("int", await self._runner.run_operation(operation))
 
     def stream(self, *, batch: int = 500) -> Stream[T_co]:
@@ -342,7 +351,8 @@ class QueryBuilder(Generic[T_co]):
         if placed is not None and names is not None:
             names, shape = (*names, *(term.field.name for term in placed if term.field.name not in names)), Placed(shape, names, placed)
         decoder = self._runner.decoder(self._info, names, shape)
-        return Select(self._info, self._predicate, decoder, order, self._limit, self._offset, None, self._lock)
+        found = Select(self._info, self._predicate, decoder, order, self._limit, self._offset, None, self._lock)
+        return found._replace(scan=self._scan, consistent=self._consistent) if self._scan or self._consistent else found
 
 
 class Placed:

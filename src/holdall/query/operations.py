@@ -47,6 +47,8 @@ class Select(NamedTuple):
         order: total when ``limit``, ``offset`` or ``after`` is given; may be empty otherwise.
         after: the values of the order's fields that the result starts behind (keyset).
         cache: whether the session keeps the answer; None leaves it to how the session was opened. Stores have nothing to do with it.
+        scan: the user permits reading the whole table, for stores that refuse it without.
+        consistent: the answer must show every write acknowledged before; needed by stores whose indexes lag.
     """
 
     info: ModelInfo
@@ -58,20 +60,26 @@ class Select(NamedTuple):
     after: tuple[Any, ...] | None = None
     lock: Lock | None = None
     cache: bool | None = None
+    scan: bool = False
+    consistent: bool = False
 
 
 class Count(NamedTuple):
-    """Count what matches → int."""
+    """Count what matches → int. ``scan`` and ``consistent`` are as in ``Select``."""
 
     info: ModelInfo
     predicate: Predicate
+    scan: bool = False
+    consistent: bool = False
 
 
 class Exists(NamedTuple):
-    """Tell whether something matches → bool."""
+    """Tell whether something matches → bool. ``scan`` and ``consistent`` are as in ``Select``."""
 
     info: ModelInfo
     predicate: Predicate
+    scan: bool = False
+    consistent: bool = False
 
 
 class Insert(NamedTuple):
@@ -109,29 +117,36 @@ class Upsert(NamedTuple):
 
 
 class Update(NamedTuple):
-    """Change fields of the record with this key, and this version if one is given → whether there was one."""
+    """Change fields of the record with this key, and this version if one is given → whether there was one.
+
+    ``before`` is the plain row as the caller knows it, or None: a hint for stores that keep unique values or index keys beside the record. It
+    may be out of date.
+    """
 
     info: ModelInfo
     key: Key
     fields: tuple[FieldSpec, ...]
     values: tuple[Any, ...]
     version: int | None
+    before: tuple[Any, ...] | None = None
 
 
 class UpdateWhere(NamedTuple):
-    """Change every record that matches → how many."""
+    """Change every record that matches → how many. ``scan`` is as in ``Select``."""
 
     info: ModelInfo
     predicate: Predicate
     assignments: Mapping[FieldSpec, Any | Arithmetic]
+    scan: bool = False
 
 
 class Delete(NamedTuple):
-    """Remove the record with this key, and this version if one is given → whether there was one."""
+    """Remove the record with this key, and this version if one is given → whether there was one. ``before`` is as in ``Update``."""
 
     info: ModelInfo
     key: Key
     version: int | None
+    before: tuple[Any, ...] | None = None
 
 
 class DeleteMany(NamedTuple):
@@ -142,10 +157,22 @@ class DeleteMany(NamedTuple):
 
 
 class DeleteWhere(NamedTuple):
-    """Remove every record that matches → how many."""
+    """Remove every record that matches → how many. ``scan`` is as in ``Select``."""
 
     info: ModelInfo
     predicate: Predicate
+    scan: bool = False
+
+
+class Batch(NamedTuple):
+    """Carry out writes of single records as one, all or nothing → what each gives, in order.
+
+    Every write is of another record. An ``Update`` that finds no record, or another version of it, is a failure (``NotFoundError``,
+    ``ConflictError``); so is a ``Delete`` that finds another version, and one that finds nothing gives False. The error of the first write that
+    failed is raised, with the ``reasons`` of all as far as they are known.
+    """
+
+    writes: Sequence[Insert | Update | Delete]
 
 
 class Raw(NamedTuple):
@@ -238,7 +265,7 @@ class Found(NamedTuple):
 
 
 Read = Fetch | FetchMany | Select | Count | Exists | Search
-Write = Insert | InsertMany | InsertAbsent | Upsert | Update | UpdateWhere | Delete | DeleteMany | DeleteWhere
+Write = Insert | InsertMany | InsertAbsent | Upsert | Update | UpdateWhere | Delete | DeleteMany | DeleteWhere | Batch
 Operation = Read | Write | Raw
 
 # What an operation needs whatever it holds. What a predicate, an order or a lock needs on top is the planner's to say.
@@ -258,5 +285,6 @@ NEEDS: Mapping[type[Any], frozenset[Capability]] = {
     Delete: frozenset({Capability.WRITE}),
     DeleteMany: frozenset({Capability.WRITE}),
     DeleteWhere: frozenset({Capability.WRITE, Capability.DELETE_WHERE}),
+    Batch: frozenset({Capability.WRITE, Capability.WRITE_BATCH}),
     Raw: frozenset({Capability.RAW_SQL}),
 }

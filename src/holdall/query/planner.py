@@ -206,7 +206,8 @@ _REWRITES: Mapping[str, Callable[[Leaf], Predicate | None]] = {
 # -- what an operation needs -----------------------------------------------------------------------------------------------------------
 
 _LEAF_NEEDS: Mapping[str, Capability] = {
-    **dict.fromkeys(("contains", "startswith", "endswith"), Capability.TEXT_MATCH),
+    **dict.fromkeys(("contains", "startswith"), Capability.TEXT_MATCH),
+    "endswith": Capability.TEXT_SUFFIX,
     **dict.fromkeys(("icontains", "istartswith", "iendswith", "iexact"), Capability.CASEFOLD),
     **dict.fromkeys(("has", "has_any", "has_all"), Capability.LIST_MEMBERSHIP),
     **dict.fromkeys(("month", "day"), Capability.DATE_PARTS),
@@ -236,8 +237,14 @@ def _lock_needs(lock: Lock | None) -> Iterable[Capability]:
             yield Capability.SKIP_LOCKED
 
 
-def _select_needs(operation: Select) -> Iterable[Capability]:
+def _query_needs(operation: Select | Count | Exists) -> Iterable[Capability]:
     yield from _predicate_needs(operation.predicate)
+    if operation.consistent:
+        yield Capability.CONSISTENT
+
+
+def _select_needs(operation: Select) -> Iterable[Capability]:
+    yield from _query_needs(operation)
     yield from _lock_needs(operation.lock)
     if operation.order:
         yield Capability.ORDER
@@ -257,8 +264,8 @@ def _update_needs(operation: UpdateWhere) -> Iterable[Capability]:
 _MORE_NEEDS: Mapping[type[Any], Callable[[Any], Iterable[Capability]]] = {
     Fetch: lambda operation: _lock_needs(operation.lock),
     Select: _select_needs,
-    Count: lambda operation: _predicate_needs(operation.predicate),
-    Exists: lambda operation: _predicate_needs(operation.predicate),
+    Count: _query_needs,
+    Exists: _query_needs,
     UpdateWhere: _update_needs,
     Search: lambda operation: _predicate_needs(operation.predicate),
     DeleteWhere: lambda operation: _predicate_needs(operation.predicate),
@@ -272,6 +279,15 @@ def needs(operation: Operation) -> frozenset[Capability]:
     return found if more is None else found.union(more(operation))
 
 
+def missing(operation: Operation, declared: frozenset[Capability]) -> frozenset[Capability]:
+    """Return what the operation needs and a store does not declare.
+
+    An order is left to a store that orders by its indexes alone: it looks for one that serves, and refuses where there is none.
+    """
+    found = needs(operation) - declared
+    return found - {Capability.ORDER} if Capability.INDEX_ORDER in declared else found
+
+
 @lru_cache(maxsize=1024)
 def model_needs(info: ModelInfo) -> frozenset[Capability]:
     """Return the capabilities that a store must declare to keep records of the model."""
@@ -280,6 +296,8 @@ def model_needs(info: ModelInfo) -> frozenset[Capability]:
         found.add(Capability.GENERATED_KEYS)
     if info.uniques:
         found.add(Capability.UNIQUE)
+    if info.expires is not None:
+        found.add(Capability.EXPIRY)
     if any(spec.reference is not None and spec.reference.enforce for spec in info.fields):
         found.add(Capability.FOREIGN_KEYS)
     return frozenset(found)

@@ -43,6 +43,7 @@ class Storage:
     enforce: bool = True
     name: str | None = None
     search: str | None = None
+    expires: bool = False
 
     def __post_init__(self) -> None:
         if self.on_delete not in ("restrict", "cascade", "set_null"):
@@ -81,6 +82,7 @@ class FieldOptions(TypedDict, total=False):
     enforce: bool
     name: str | None
     search: str | None
+    expires: bool
     alias: str | None
     alias_priority: int | None
     validation_alias: str | AliasPath | AliasChoices | None
@@ -141,6 +143,7 @@ def Field(default: Any = ..., **options: Any) -> Any:  # noqa: N802  - stands wh
         name: the stored name; default: the field's.
         search: the text can be searched by ``query.search``, analysed in this way: "standard", a language such as "english", or another
             analyser of the store. A store without full-text search passes over it, and refuses the search.
+        expires: a ``datetime | None`` at which the record ceases to be: the store removes it, and no read finds it from then on.
         options: everything else goes to ``pydantic.Field``.
 
     Raises:
@@ -157,6 +160,12 @@ def Field(default: Any = ..., **options: Any) -> Any:  # noqa: N802  - stands wh
 
 
 _KNOWN = FieldOptions.__annotations__.keys() | {"default_factory"}
+
+
+class StoreOption:
+    """The root of what ``Meta.store_options`` may hold. A store looks for its own, and passes over those of others."""
+
+    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True, init=False)

@@ -16,14 +16,14 @@ from pydantic.fields import FieldInfo
 from holdall.errors import ConfigurationError, QueryError
 from holdall.naming import near_miss
 from holdall.record.documents import Document, validity
-from holdall.record.fields import Index, OnDelete, Storage, StorageOption, storage_of
+from holdall.record.fields import Index, OnDelete, Storage, StorageOption, StoreOption, storage_of
 from holdall.record.types import FieldType, Kind, analyse
 from holdall.record.values import INT_MAX, INT_MIN, WrongTypeError, plain_scalar
 
 if TYPE_CHECKING:
     from holdall.record.record import Record
 
-META_OPTIONS = ("name", "indexes", "order_by", "backend")
+META_OPTIONS = ("name", "indexes", "order_by", "backend", "store_options")
 _BOUNDS = {
     annotated_types.Ge: (">=", "ge"),
     annotated_types.Gt: (">", "gt"),
@@ -119,8 +119,9 @@ class ModelInfo:
     Attributes:
         model: the class. ``label``: its name in messages. ``name``: the stored name of the table, index or collection.
         fields: in the order of declaration; a *plain row* is a tuple of plain values in this order.
-        key: the fields of the primary key. ``version``, ``generated``: the fields of that role, or None.
+        key: the fields of the primary key. ``version``, ``generated``, ``expires``: the fields of that role, or None.
         uniques: the sets of fields that are unique together, the key excepted.
+        store_options: what the model says to one store alone.
     """
 
     model: type[Record]
@@ -132,10 +133,12 @@ class ModelInfo:
     generated: FieldSpec | None
     auto_now: tuple[FieldSpec, ...]
     auto_now_add: tuple[FieldSpec, ...]
+    expires: FieldSpec | None
     indexes: tuple[Index, ...]
     uniques: tuple[tuple[FieldSpec, ...], ...]
     order_by: tuple[str, ...]
     backend: str | None
+    store_options: tuple[StoreOption, ...]
     by_name: Mapping[str, FieldSpec]
 
     @cached_property
@@ -270,10 +273,12 @@ def _build(model: type[Record]) -> ModelInfo:
         generated=_single(model, fields, "generated"),
         auto_now=tuple(spec for spec in fields if spec.storage.auto_now),
         auto_now_add=tuple(spec for spec in fields if spec.storage.auto_now_add),
+        expires=_expires(model, fields),
         indexes=tuple(_own_index(model, index) for index in getattr(meta, "indexes", ())),
         uniques=(),
         order_by=tuple(getattr(meta, "order_by", ())),
         backend=getattr(meta, "backend", None),
+        store_options=_store_options(model, meta),
         by_name=by_name,
     )
     _check(info)
@@ -281,6 +286,26 @@ def _build(model: type[Record]) -> ModelInfo:
     uniques += [tuple(by_name[name.removeprefix("-")] for name in index.fields) for index in info.indexes if index.unique]
     object.__setattr__(info, "uniques", tuple(uniques))
     return info
+
+
+def _expires(model: type[Record], fields: tuple[FieldSpec, ...]) -> FieldSpec | None:
+    found = [spec for spec in fields if spec.storage.expires]
+    if len(found) > 1:
+        msg = f"{model.__name__} has {len(found)} fields with expires=True ({', '.join(spec.name for spec in found)}); at most one may be"
+        raise ConfigurationError(msg)
+    if found and (found[0].type.kind is not Kind.DATETIME or found[0].storage.primary_key):
+        msg = f"{model.__name__}.{found[0].name}: expires=True needs a datetime field beside the key, not {found[0].type}"
+        raise ConfigurationError(msg)
+    return found[0] if found else None
+
+
+def _store_options(model: type[Record], meta: Any) -> tuple[StoreOption, ...]:
+    found: tuple[Any, ...] = tuple(getattr(meta, "store_options", ()))
+    for option in found:
+        if not isinstance(option, StoreOption):
+            msg = f"{model.__name__}.Meta.store_options holds {option!r}, which is no option of a store; use one that a store's package has"
+            raise ConfigurationError(msg)
+    return found
 
 
 def _own_index(model: type[Record], index: Index) -> Index:

@@ -10,7 +10,12 @@ from holdall.store import Store
 
 REMEDIES = {
     Capability.WRITE: "write through a backend that was not opened with read_only=True",
-    Capability.SESSIONS: "use single writes, each of which is atomic, on a model with a version",
+    Capability.SESSIONS: "collect writes by 'async with backend.write_batch() as batch:', which sends them as one, all or nothing",
+    Capability.WRITE_BATCH: "use single writes, each of which is atomic, on a model with a version",
+    Capability.TEXT_SUFFIX: "store the text reversed in a field of its own, and ask for what it begins with",
+    Capability.OFFSET: "walk through pages with page()",
+    Capability.EXPIRY: "remove what has expired by a query, and leave it out by a filter",
+    Capability.CONSISTENT: "read by key, or wait until what was written shows in searches",
     Capability.CASEFOLD: "store a casefolded copy of the text in a field of its own",
     Capability.STREAM: "walk through pages with page()",
     Capability.RAW_SQL: "use the query builder",

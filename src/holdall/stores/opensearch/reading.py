@@ -87,9 +87,9 @@ async def _all(requests: ModelRequests, operation: op.Select, skipped: int, want
     return found
 
 
-async def settle(requests: ModelRequests, operation: Any) -> None:
+async def settle(requests: ModelRequests, operation: op.Select | op.Count | op.Exists) -> None:
     """Refresh the index first where the query asks for what is consistent."""
-    if getattr(operation, "consistent", False):
+    if operation.consistent:
         await requests.refresh()
 
 
