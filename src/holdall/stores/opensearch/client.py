@@ -53,7 +53,7 @@ def is_busy(error: ServerError) -> bool:
     """Tell whether the server did nothing, and will do it later: its queues or its memory are full, or an index moves to a new one."""
     if error.status == _TOO_MANY:
         return "disk usage exceeded" not in error.reason
-    return error.status == _FORBIDDEN and "FORBIDDEN/8/index write" in error.reason
+    return error.status == _FORBIDDEN and "[FORBIDDEN/8/" in error.reason  # a block of writes alone
 
 
 class Client:
