@@ -24,6 +24,7 @@ from holdall.testing import (
     suite_races,
     suite_random,
     suite_schema,
+    suite_search,
     suite_sessions,
     suite_values,
     suite_writes,
@@ -45,6 +46,7 @@ CHECKS = Checks(
         suite_sessions,
         suite_races,
         suite_schema,
+        suite_search,
     )
 )
 OpenBackend = Callable[[], AbstractAsyncContextManager[Backend]]
