@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from typing import Any, cast
 
 from holdall.backend import Backend
 from holdall.capabilities import Capability
@@ -158,12 +159,6 @@ async def test_what_cannot_be_searched_is_refused_when_the_search_is_built(backe
     async def faceted(facet: object) -> object:
         return backend.query(Article).search().facets(a=facet)  # type: ignore[arg-type]
 
-    for facet in (
-        Terms("absent"),
-        Ranges("tags", []),
-        Dates("words", "month"),
-        Dates("day", "decade"),
-        "title",
-        Ranges("words", [("a", None)]),
-    ):  # type: ignore[arg-type]
+    nowhere: Any = ("title", Terms("absent"), Dates("words", "month"), Ranges("tags", []), Ranges("words", [("a", None)]))
+    for facet in (*nowhere, Dates("day", cast("Any", "decade"))):
         await expect(QueryError, faceted(facet))

@@ -24,11 +24,11 @@ async def test_a_language_analyses_as_it_should(backend: Backend) -> None:
     assert (await backend.query(Book).search("die der")).total == 0
 
 
-@pytest.mark.parametrize("text", ["", "*", "title:Baum", '"', "~2 AND (", "\\", "{}", "ba?m"])
+@pytest.mark.parametrize("text", ["", "*", "title:Baum", "NOT Haus", '"', "~2 AND (", "\\", "{}", "ba?m"])
 async def test_a_text_is_a_text_and_no_query_language(backend: Backend, text: str) -> None:
     await backend.create(Book(id=1, title="Der Baum"))
 
-    assert (await backend.query(Book).search(text)).total == (1 if "Baum" in text else 0)
+    assert (await backend.query(Book).search(text)).total == 0
 
 
 async def test_an_unknown_analyser_is_refused_before_any_io(backend: Backend) -> None:
@@ -80,14 +80,12 @@ async def test_stores_without_search_keep_the_model_and_refuse_the_search(reques
         await other.drop(Book)
 
 
-async def test_a_search_field_must_be_a_text() -> None:
-    class Wrong(Model):
-        id: int = Field(primary_key=True)
-        number: int = Field(default=0, search="english")
-
+def test_a_search_field_must_be_a_text() -> None:
     with pytest.raises(ConfigurationError, match="needs a text"):
-        async with holdall.open("memory://") as memory:
-            await memory.initialize(Wrong)
+
+        class Wrong(Model):
+            id: int = Field(primary_key=True)
+            number: int = Field(default=0, search="english")
 
 
 async def test_texts_are_stored_once(backend: Backend, ask: Ask) -> None:
