@@ -44,6 +44,14 @@ from holdall.query.expressions import F as F
 from holdall.query.expressions import Q as Q
 from holdall.query.expressions import col as col
 from holdall.query.runner import Explanation as Explanation
+from holdall.query.search import Bucket as Bucket
+from holdall.query.search import Dates as Dates
+from holdall.query.search import Hit as Hit
+from holdall.query.search import Ranges as Ranges
+from holdall.query.search import SearchBuilder as SearchBuilder
+from holdall.query.search import SearchResult as SearchResult
+from holdall.query.search import Suggestion as Suggestion
+from holdall.query.search import Terms as Terms
 from holdall.query.stream import Stream as Stream
 from holdall.record.fields import Field as Field
 from holdall.record.fields import Index as Index
@@ -58,6 +66,7 @@ from holdall.store import Store as Store
 __all__ = (
     "Backend",
     "BackendError",
+    "Bucket",
     "Capability",
     "Column",
     "CommitUnknownError",
@@ -66,6 +75,7 @@ __all__ = (
     "ConflictError",
     "ConnectionLost",
     "CorruptRecordError",
+    "Dates",
     "DeadlockError",
     "Difference",
     "DuplicateKeyError",
@@ -74,6 +84,7 @@ __all__ = (
     "F",
     "Field",
     "ForeignKeyError",
+    "Hit",
     "HoldallError",
     "Index",
     "LimitExceeded",
@@ -89,6 +100,9 @@ __all__ = (
     "Q",
     "QueryBuilder",
     "QueryError",
+    "Ranges",
+    "SearchBuilder",
+    "SearchResult",
     "SerializationError",
     "Session",
     "SessionClosed",
@@ -97,6 +111,8 @@ __all__ = (
     "StatementTimeout",
     "Store",
     "Stream",
+    "Suggestion",
+    "Terms",
     "TransactionError",
     "UnsupportedOperation",
     "ValidationError",

@@ -14,13 +14,19 @@ from holdall.testing import StoreSuite
 from holdall.testing.report import main, render
 from holdall.testing.suite import CHECKS
 from tests.conformance.test_memory import TestMemory
+from tests.conformance.test_opensearch import TestOpenSearch
 from tests.conformance.test_postgres import TestPostgreSQL
 from tests.conformance.test_sqlite import TestSQLite
 
 PAGE = Path(__file__).parents[2] / "docs" / "support.md"
-SUITES: dict[str, type[StoreSuite]] = {"memory://": TestMemory, "sqlite://": TestSQLite, "postgresql://localhost/x": TestPostgreSQL}
+SUITES: dict[str, type[StoreSuite]] = {
+    "memory://": TestMemory,
+    "sqlite://": TestSQLite,
+    "postgresql://localhost/x": TestPostgreSQL,
+    "opensearch://localhost?refresh=wait_for": TestOpenSearch,
+}
 # Imported for what they say, and run where they are.
-del TestMemory, TestPostgreSQL, TestSQLite
+del TestMemory, TestOpenSearch, TestPostgreSQL, TestSQLite
 
 
 def said(url: str, suite: type[StoreSuite]) -> Iterator[dict[str, Any]]:

@@ -162,3 +162,35 @@ async def test_what_cannot_be_searched_is_refused_when_the_search_is_built(backe
     nowhere: Any = ("title", Terms("absent"), Dates("words", "month"), Ranges("tags", []), Ranges("words", [("a", None)]))
     for facet in (*nowhere, Dates("day", cast("Any", "decade"))):
         await expect(QueryError, faceted(facet))
+
+
+@CHECKS.of(Plain, needs=(C.FRESH_QUERIES, C.FILTER, C.COUNT))
+async def test_queries_see_what_was_written_before_them(backend: Backend) -> None:
+    """R13: after each kind of write."""
+    record = await backend.create(Plain(id=1, name="a"))
+    assert await backend.query(Plain).filter(name="a").count() == 1
+    record.name = "b"
+    await backend.save(record)
+    assert await backend.query(Plain).filter(name="b").count() == 1
+    await backend.upsert(Plain(id=1, name="c"))
+    assert await backend.query(Plain).filter(name="c").count() == 1
+    await backend.create_many([Plain(id=number, name="d") for number in range(2, 5)])
+    assert await backend.query(Plain).filter(name="d").count() == 3
+    await backend.delete(record)
+    assert await backend.query(Plain).count() == 3
+    await backend.delete_many([Plain(id=2)])
+    assert await backend.query(Plain).count() == 2
+
+
+@CHECKS.of(Plain, needs=(C.REINDEX,))
+async def test_a_new_index_holds_the_records_of_the_old_one(backend: Backend) -> None:
+    """And takes its place for reads and writes."""
+    records = await backend.create_many([Plain(id=number, name=str(number)) for number in range(300)])
+    await backend.delete(records[0])
+
+    await backend.reindex(Plain)
+
+    assert sorted(record.id for record in await backend.query(Plain)) == list(range(1, 300))
+    records[1].name = "changed"
+    await backend.save(records[1])
+    assert await backend.get(Plain, 1) == records[1]
