@@ -25,6 +25,9 @@ from examples.atlas.client import Client, Refused, WrongAnswer
 from examples.atlas.database import DEFAULT_URL
 from examples.atlas.models import MODELS
 from examples.atlas.serving import ServiceFailed, running_service
+from holdall import Capability
+
+ALL = frozenset(Capability)
 
 
 @dataclass
@@ -81,9 +84,12 @@ async def import_the_world(client: Client, report: Report, console: Console) -> 
                     progress.advance(task, count)
 
 
-async def take(part: tour.Part, client: Client, report: Report, console: Console) -> None:
-    """Take one part of the tour, and say what it did."""
+async def take(part: tour.Part, client: Client, report: Report, console: Console, promised: frozenset[Capability] = ALL) -> None:
+    """Take one part of the tour, and say what it did, or why the database refuses it."""
+    missing = ", ".join(repr(item.value) for item in part.needs - promised)
     try:
+        if missing:
+            raise Refused(f"this database does not promise that {missing}")  # noqa: TRY301
         with report.part(part.title, client):
             said = await part.run(client)
     except Refused as refusal:
@@ -109,7 +115,7 @@ async def run(url: str, console: Console) -> Report:
         await import_the_world(client, report, console)
         console.print("\nNow it is used, and every answer is compared with what it should be:")
         for part in tour.PARTS:
-            await take(part, client, report, console)
+            await take(part, client, report, console, holdall.open(url).capabilities)
     return report
 
 

@@ -8,6 +8,7 @@ from uuid import UUID
 from pydantic import BaseModel, model_validator
 from typing_extensions import TypedDict  # pydantic wants this TypedDict before Python 3.12
 
+from examples.atlas.database import ENFORCED
 from holdall import Field, Index, Model, utc_now, uuid7
 
 Title = Annotated[str, Field(min_length=1, max_length=200)]
@@ -36,8 +37,8 @@ class Subdivision(Model):
     """A state, province, district … of ISO 3166-2; some lie within another."""
 
     code: str = Field(primary_key=True, pattern="^[A-Z]{2}-[A-Z0-9]{1,3}$", examples=["IS-1"])
-    country_code: str = Field(references=Country)
-    parent_code: str | None = Field(default=None, references="Subdivision", on_delete="cascade", index=True)
+    country_code: str = Field(references=Country, enforce=ENFORCED)
+    parent_code: str | None = Field(default=None, references="Subdivision", enforce=ENFORCED, on_delete="cascade", index=True)
     type: str = Field(examples=["Region"])
     name: Title = Field(index=True)
 
@@ -84,7 +85,7 @@ class Traveller(Model):
     id: UUID = Field(default_factory=uuid7, primary_key=True)
     email: Email = Field(unique=True)
     name: Title
-    home: str | None = Field(default=None, references=Country, on_delete="set_null", index=True)
+    home: str | None = Field(default=None, references=Country, enforce=ENFORCED, on_delete="set_null", index=True)
     balance: Money = Field(default=Decimal(0), ge=0)
     version: int = Field(default=1, version=True)
     updated_at: datetime = Field(default_factory=utc_now, auto_now=True)
@@ -100,8 +101,8 @@ class Transfer(Model):
 
     id: UUID = Field(default_factory=uuid7, primary_key=True)
     reference: str = Field(unique=True, min_length=1, max_length=100)
-    payer: UUID = Field(references=Traveller, on_delete="cascade", index=True)
-    payee: UUID = Field(references=Traveller, on_delete="cascade", index=True)
+    payer: UUID = Field(references=Traveller, enforce=ENFORCED, on_delete="cascade", index=True)
+    payee: UUID = Field(references=Traveller, enforce=ENFORCED, on_delete="cascade", index=True)
     amount: Money = Field(gt=0)
     made_at: datetime = Field(default_factory=utc_now)
 

@@ -9,14 +9,16 @@ from uuid import uuid4
 
 from examples.atlas import importer
 from examples.atlas.client import Client, check
+from holdall import Capability
 
 
 @dataclass(frozen=True)
 class Part:
-    """One part of the tour; ``run`` returns what it did, in a few words."""
+    """One part of the tour; ``run`` returns what it did, in a few words. ``needs`` is what the database must promise for its answers."""
 
     title: str
     run: Callable[[Client], Awaitable[str]]
+    needs: frozenset[Capability] = frozenset()
 
 
 async def look_up(client: Client) -> str:
@@ -87,14 +89,19 @@ async def refuse_a_stale_change(client: Client) -> str:
 
 
 async def refuse_a_duplicate(client: Client) -> str:
-    """Use an email that is taken; send a batch with one country that exists, of which nothing is kept."""
+    """Use an email that is taken."""
     ada = await new_traveller(client, "Ada")
     problem = await client.post("/travellers", {"email": ada["email"], "name": "Eve"}, expect=409)
     check((problem["model"], problem["fields"]), ("Traveller", ["email"]), "the problem")
+    return "409 for a traveller whose email is taken"
+
+
+async def refuse_a_batch(client: Client) -> str:
+    """Send a batch with one country that exists, of which nothing is kept."""
     new = {"code": "QQ", "alpha_3": "QQQ", "numeric": "999", "name": "Nowhere"}
     await client.post("/countries", [new, {**new, "code": "IS", "alpha_3": "QQP", "numeric": "998"}], expect=409)
     await client.get("/countries/QQ", expect=404)
-    return "409 for a traveller whose email is taken, and for a batch with a country that exists, of which nothing was kept"
+    return "409 for a batch with a country that exists, of which nothing was kept"
 
 
 async def miss(client: Client) -> str:
@@ -113,9 +120,14 @@ async def refuse_bad_input(client: Client) -> str:
     await client.post("/countries", [{"code": "toolong", "alpha_3": "x", "numeric": "y", "name": ""}], expect=422)
     await client.get("/subdivisions", after="not-a-cursor", expect=422)
     await client.get("/languages", q="\0", expect=422)
+    return "422 for an unknown order, a wrong code, a made-up cursor, U+0000"
+
+
+async def refuse_a_dangling_reference(client: Client) -> str:
+    """Name a country that is not there."""
     problem = await client.post("/travellers", {"email": "x@example.org", "name": "X", "home": "XX"}, expect=409)
     check(problem["type"], "urn:holdall:foreign-key", "the problem of a home that is no country")
-    return "422 for an unknown order, a wrong code, a made-up cursor, U+0000; 409 for a home that is no country"
+    return "409 for a home that is no country"
 
 
 async def send_money(client: Client) -> str:
@@ -151,8 +163,10 @@ PARTS = (
     Part("page", page_through),
     Part("stale change", refuse_a_stale_change),
     Part("duplicate", refuse_a_duplicate),
+    Part("batch", refuse_a_batch, frozenset({Capability.ATOMIC_BULK})),
     Part("missing", miss),
     Part("bad input", refuse_bad_input),
+    Part("dangling reference", refuse_a_dangling_reference, frozenset({Capability.FOREIGN_KEYS})),
     Part("transfers", send_money),
     Part("half-way failure", roll_back),
 )

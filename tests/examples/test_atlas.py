@@ -172,6 +172,18 @@ async def test_the_demo_gets_right_answers_on_every_store_whatever_an_earlier_ru
     assert "refused by" not in output
 
 
+async def test_the_demo_shows_what_a_store_refuses_and_gets_right_answers_to_the_rest(opensearch_url: str) -> None:
+    status, output = await run_demo(opensearch_url)
+
+    async with holdall.open(opensearch_url) as backend:
+        await backend.drop(*MODELS)
+    assert status == 0, output
+    assert "5,046 subdivisions on 21 pages, each seen once" in output
+    assert "batch refused: this database does not promise that 'create_many and delete_many are all or nothing'" in output
+    assert 'transfers refused: session(): OpenSearchStore refuses it: it does not promise "sessions are interactive transactions"' in output
+    assert "6 parts were refused by this database." in output
+
+
 async def test_a_part_that_the_database_refuses_is_shown_as_refused() -> None:
     def refuse(_: httpx.Request) -> httpx.Response:
         return httpx.Response(501, json={"detail": "this store has no session()"})

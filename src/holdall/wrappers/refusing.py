@@ -24,11 +24,19 @@ REMEDIES = {
     Capability.LOCK_NOWAIT: "set a statement timeout on the session",
 }
 
+# What the remedy of the first asks for; where that is missing, too, its own remedy is what is left.
+_LEANS_ON = {Capability.SESSIONS: Capability.WRITE_BATCH}
+
 
 def refuse(store: Store, subject: str, what: str, missing: Iterable[Capability]) -> UnsupportedOperation:
     """Return the error that names what is missing and what to do."""
     found = sorted(missing, key=lambda item: item.name)
     reasons = "; ".join(f'it does not promise "{item.value}"' for item in found)
-    remedies = "; ".join(REMEDIES[item] for item in found if item in REMEDIES)
+    remedies = "; ".join(text for item in found if (text := _remedy(store, item)) is not None)
     text = f"{subject}: {type(store).__name__} refuses {what}: {reasons}" + (f"; {remedies}" if remedies else "")
     return UnsupportedOperation(text, missing=found)
+
+
+def _remedy(store: Store, item: Capability) -> str | None:
+    other = _LEANS_ON.get(item)
+    return REMEDIES.get(item if other is None or other in store.capabilities else other)
