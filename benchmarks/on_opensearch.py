@@ -15,7 +15,7 @@ from itertools import count, cycle
 from random import Random
 from statistics import median
 from time import perf_counter, process_time
-from typing import Any, NamedTuple
+from typing import Any
 
 from opensearchpy import AsyncOpenSearch, Boolean, Double, Keyword, Long
 from opensearchpy._async.helpers.document import AsyncDocument
@@ -34,8 +34,8 @@ _PEERS = {"people": "peer_people", "newcomers": "peer_newcomers"}
 _MAPPING = {
     "dynamic": "strict",
     "properties": {
-        **dict.fromkeys(("id", "age", "created"), {"type": "long"}),
-        **dict.fromkeys(("email", "name", "balance", "tag"), {"type": "keyword"}),
+        **{name: {"type": "long"} for name in ("id", "age", "created")},
+        **{name: {"type": "keyword"} for name in ("email", "name", "balance", "tag")},
         "score": {"type": "double"},
         "active": {"type": "boolean"},
     },
@@ -80,8 +80,9 @@ class PersonDocument(AsyncDocument):
     tag = Keyword()
 
 
-class Way(NamedTuple):
-    """One way to do a line's work: ``call`` is given a number, or what ``prepare`` made of it outside the clock; ``read`` gives the values."""
+@dataclass(frozen=True)
+class Way:
+    """One way to do a line's work: ``call`` is given what ``prepare`` makes of a number outside the clock."""
 
     name: str
     call: Callable[[Any], Awaitable[Any]]
@@ -89,7 +90,8 @@ class Way(NamedTuple):
     target: float | None = None  # how many times less processor time than the first way
 
 
-class Line(NamedTuple):
+@dataclass(frozen=True)
+class Line:
     """The same work in several ways; the first is what the others are compared with. ``check`` raises when it was not done."""
 
     name: str
@@ -108,7 +110,7 @@ class Figures:
 
 def source_of(number: int) -> dict[str, Any]:
     """Return a person as a document of the peers: times as microseconds, amounts as text."""
-    found = dict(zip(COLUMNS, values_of(number), strict=True))
+    found: dict[str, Any] = dict(zip(COLUMNS, values_of(number), strict=True))
     return found | {"created": int(found["created"].timestamp() * 1_000_000), "balance": str(found["balance"])}
 
 
@@ -205,7 +207,8 @@ class Bench:
 
 
 def _number_of(item: Any) -> int:
-    return int(item["id"] if isinstance(item, dict) else item.id)
+    found: Any = item
+    return int(found["id"] if isinstance(found, dict) else found.id)
 
 
 async def _is_person(found: Any, number: int) -> None:

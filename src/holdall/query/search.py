@@ -127,7 +127,7 @@ class SearchBuilder(Generic[T_co]):
         """Demand that this text is found, too; as ``query.search``."""
         if operator not in ("or", "and"):
             raise QueryError(f"operator={operator!r} is not 'or' or 'and'")
-        if fuzziness not in (None, "auto", 0, 1, 2) or isinstance(fuzziness, bool):
+        if fuzziness not in (None, "auto", 0, 1, 2) or fuzziness is False:
             raise QueryError(f"fuzziness={fuzziness!r} is not 'auto', or how many letters may differ: 0, 1 or 2")
         found = Match(_text(text), self._searched(fields), operator, fuzziness, phrase=False, slop=0)
         return self._with(_matches=(*self._matches, found))

@@ -9,13 +9,13 @@ from holdall.record.types import MAX_DIGITS
 INTEGER_DIGITS = 18
 """Digits whose units fit a 64-bit integer."""
 
-# Digits enough for every plain value: the default context of the caller might round.
-_scale = Context(prec=2 * MAX_DIGITS).scaleb
+scale = Context(prec=2 * MAX_DIGITS).scaleb
+"""Move the point; with digits enough for every plain value, where the caller's own context might round."""
 
 
 def units_of(value: Decimal, places: int) -> int:
     """Return how many units of the last place a number is, exactly."""
-    return int(_scale(value, places))
+    return int(scale(value, places))
 
 
 def text_of(units: int, digits: int) -> str:
@@ -44,4 +44,4 @@ def decimal_of_text(text: str, digits: int, places: int) -> Decimal:
 
 def decimal_of_units(units: int, places: int) -> Decimal:
     """Return the number of so many units, exactly in any context."""
-    return _scale(Decimal(units), -places)
+    return scale(Decimal(units), -places)

@@ -12,7 +12,7 @@ import pytest
 
 import holdall
 from holdall import Backend, Model
-from tests.servers.opensearch import request
+from tests.servers.opensearch import request as ask_node
 
 Ask = Callable[..., Awaitable[Any]]
 
@@ -21,7 +21,11 @@ Ask = Callable[..., Awaitable[Any]]
 def ask(opensearch_url: str) -> Ask:
     """``await ask("GET", "/path", body)``: the node itself, in a thread."""
     address = f"http://{urlsplit(opensearch_url).netloc}"
-    return lambda method, path, body=None: asyncio.to_thread(request, address + path, method, body)
+
+    async def asked(method: str, path: str, body: Any = None) -> Any:
+        return await asyncio.to_thread(ask_node, address + path, method, body)
+
+    return asked
 
 
 @pytest.fixture
@@ -57,7 +61,7 @@ class Stub:
                 method, path, _ = lines[0].split(" ")
                 length = next(int(line.split(":")[1]) for line in lines if line.lower().startswith("content-length"))
                 self.requests.append((method, path, await reader.readexactly(length)))
-                answer = self.answers.pop(0) if self.answers else (200, {})
+                answer: tuple[int, Any] | bytes = self.answers.pop(0) if self.answers else (200, {})
                 if answer == b"":
                     break
                 writer.write(answer if isinstance(answer, bytes) else _answer(*answer))

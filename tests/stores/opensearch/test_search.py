@@ -1,5 +1,7 @@
 """Search on OpenSearch: what is its own beyond what every store with search shows."""
 
+from typing import Any
+
 import pytest
 
 import holdall
@@ -15,6 +17,12 @@ class Book(Model):
 
 
 MODELS = (Book,)
+
+
+def build(annotations: dict[str, type], **fields: object) -> object:
+    """Return a model that is made at run time."""
+    metaclass: Any = type(Model)
+    return metaclass("Made", (Model,), {"__module__": __name__, "__annotations__": annotations, **fields})
 
 
 async def test_a_language_analyses_as_it_should(backend: Backend) -> None:
@@ -82,10 +90,7 @@ async def test_stores_without_search_keep_the_model_and_refuse_the_search(reques
 
 def test_a_search_field_must_be_a_text() -> None:
     with pytest.raises(ConfigurationError, match="needs a text"):
-
-        class Wrong(Model):
-            id: int = Field(primary_key=True)
-            number: int = Field(default=0, search="english")
+        build({"id": int, "number": int}, id=Field(primary_key=True), number=Field(default=0, search="english"))
 
 
 async def test_texts_are_stored_once(backend: Backend, ask: Ask) -> None:

@@ -154,7 +154,7 @@ async def test_more_than_ten_thousand_records_are_counted_read_and_streamed(back
 async def test_a_part_of_an_answer_is_an_error(
     stubbed: Callable[..., AbstractAsyncContextManager[Stub]], answer: dict[str, object]
 ) -> None:
-    body = {"timed_out": False, "_shards": {"failed": 0}, "count": 3, "hits": {"hits": []}, **answer}
+    body: dict[str, object] = {"timed_out": False, "_shards": {"failed": 0}, "count": 3, "hits": {"hits": []}, **answer}
     async with stubbed((200, {}), (200, body), (200, body), (200, body)) as stub, holdall.open(stub.url) as backend:
         with pytest.raises(BackendError, match="a part of the answer"):
             await backend.query(Fact).limit(5)

@@ -52,7 +52,7 @@ async def test_an_update_by_query_reaches_every_record_once_while_others_write(b
 
 
 async def test_a_delete_by_query_sees_what_was_written_just_before(opensearch_url: str, backend: Backend) -> None:
-    assert backend
+    assert backend.capabilities
     async with holdall.open(opensearch_url.replace("refresh=wait_for", "refresh=")) as lagging:
         await lagging.create_many([Counter(id=number) for number in range(50)])
 
@@ -106,13 +106,13 @@ async def test_a_bulk_write_that_fails_says_what_it_has_written(backend: Backend
 
 
 async def test_bulk_writes_are_divided_by_their_bytes(opensearch_url: str, backend: Backend) -> None:
-    assert backend
+    assert backend.capabilities
     async with holdall.open(opensearch_url, bulk_bytes=2000) as small:
         await small.create_many([Counter(id=number) for number in range(300)])
         assert await small.query(Counter).count() == 300
 
 
-BUSY = {"error": {"type": "rejected_execution_exception", "reason": "queue full", "root_cause": []}, "status": 429}
+BUSY: dict[str, object] = {"error": {"type": "rejected_execution_exception", "reason": "queue full", "root_cause": []}, "status": 429}
 DONE = {"_index": "counter", "_id": "1", "result": "created"}
 
 

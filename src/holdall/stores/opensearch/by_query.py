@@ -6,8 +6,9 @@ sequence numbers at a point in time, write each record on the condition that it 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from holdall.errors import BackendError, HoldallError, ValidationError
 from holdall.query import operations as op
@@ -26,7 +27,8 @@ from holdall.stores.opensearch.writing import update
 _GONE = frozenset({"search_context_missing_exception", "index_not_found_exception"})
 
 
-class Plan(NamedTuple):
+@dataclass(frozen=True)
+class Plan:
     """What is done to each record that matches.
 
     Attributes:
@@ -34,12 +36,13 @@ class Plan(NamedTuple):
         fields: of the documents that are read: True for all, False for none.
         action: "update" or "delete".
         body: from a document to the body of its action, or None.
+        unique: the documents hold values whose reservations go with them.
     """
 
     predicate: Query
-    fields: Any
+    fields: bool
     action: str
-    body: Any
+    body: Callable[[Mapping[str, Any]], Any] | None
     unique: bool
 
 
@@ -73,7 +76,7 @@ async def _update_computed(requests: ModelRequests, predicate: Query, assignment
     def body(source: Mapping[str, Any]) -> dict[str, Any]:
         return {"doc": requests.shape.part(fields, values_of(requests, assignments, source))}
 
-    plan = Plan(predicate, {"excludes": ["*#*"]}, "update", body, unique=False)
+    plan = Plan(predicate, True, "update", body, unique=False)
     if _can_fail(requests.info, assignments):
         await _check_all(requests, plan)  # so that a value that does not fit stops all before anything is written
     return await _apply(requests, plan)
@@ -100,12 +103,14 @@ def _computed(info: ModelInfo, spec: FieldSpec, expression: Any, row: Row) -> An
 
 
 async def _check_all(requests: ModelRequests, plan: Plan) -> None:
+    body = plan.body
+    assert body is not None
     await requests.refresh()
     scan = _Scan(requests, plan, None)
     try:
         while hits := await scan.next():
             for hit in hits:
-                plan.body(hit["_source"])
+                body(hit["_source"])
     except BaseException:
         scan.abandon()
         raise
@@ -116,8 +121,7 @@ async def delete_where(requests: ModelRequests, operation: op.DeleteWhere) -> in
     """Remove every record that matches, and the reservations of its unique values."""
     predicate = requests.compiler.filter(operation.predicate)
     unique = bool(requests.info.uniques)
-    fields: Any = {"excludes": ["*#*"]} if unique else False
-    return await _apply(requests, Plan(predicate, fields, "delete", None, unique))
+    return await _apply(requests, Plan(predicate, unique, "delete", None, unique))
 
 
 # -- the loop --------------------------------------------------------------------------------------------------------------------------
@@ -228,7 +232,7 @@ async def _release(requests: ModelRequests, hits: Iterable[Any]) -> None:
 async def _update_unique_where(requests: ModelRequests, predicate: Query, assignments: Mapping[FieldSpec, Any]) -> int:
     """Change unique fields: record by record, each with its reservations."""
     fields = tuple(assignments)
-    plan = Plan(predicate, {"excludes": ["*#*"]}, "update", lambda source: values_of(requests, assignments, source), unique=True)
+    plan = Plan(predicate, True, "update", lambda source: values_of(requests, assignments, source), unique=True)
     await _check_all(requests, plan)
     changed = 0
     scan = _Scan(requests, plan, None)

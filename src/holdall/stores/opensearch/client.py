@@ -67,26 +67,26 @@ class Client:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def request(self, method: str, path: str, body: Any = None, *, timeout: float | None = None) -> Any:
+    async def request(self, method: str, path: str, body: Any = None, *, timeout: float | None = None, fine: bytes | None = None) -> Any:
         """Send a request, again while the server is busy; return its JSON.
 
         Args:
             body: JSON, or the bytes of a body.
             timeout: seconds for this request, instead of the setting.
+            fine: an answer that begins so says nothing else; it is not parsed, and gives None.
 
         Raises:
             ServerError: the answer is an error.
             ConnectionLost, StatementTimeout, BackendError: there is no answer.
         """
-        answer = await self._once(method, path, body, timeout)
-        if not (isinstance(answer, dict) and "error" in answer):
-            return answer
-        pauses = Pauses(self._retry)
-        while isinstance(answer, dict) and "error" in answer:
+        answer: Any = await self._once(method, path, body, timeout, fine)
+        pauses: Pauses | None = None
+        while answer is not None and "error" in answer:
             error = ServerError(int(answer.get("status", 500)), answer)
+            pauses = Pauses(self._retry) if pauses is None else pauses
             if not is_busy(error) or not await pauses.wait():
                 raise error
-            answer = await self._once(method, path, body, timeout)
+            answer = await self._once(method, path, body, timeout, fine)
         return answer
 
     async def read(self, method: str, path: str, body: Any = None) -> Any:
@@ -96,13 +96,13 @@ class Client:
         except ConnectionLost:
             return await self.request(method, path, body)
 
-    async def _once(self, method: str, path: str, body: Any, timeout: float | None) -> Any:
+    async def _once(self, method: str, path: str, body: Any, timeout: float | None, fine: bytes | None) -> Any:
         transport = self._transport or await self._made()
         data = body if body is None or isinstance(body, bytes) else orjson.dumps(body)
         try:
             # Not by its perform_request(), which retries, and costs as much again as the rest of a small request.
             _, __, found = await transport.get_connection().perform_request(method, path, None, data, timeout, _ERRORS)
-            return orjson.loads(found)
+            return None if fine is not None and found[: len(fine)] == fine else orjson.loads(found)
         except ConnectionTimeout as exc:
             raise StatementTimeout(timeout or self._settings.statement_timeout) from exc
         except DriverConnectionError as exc:

@@ -1,5 +1,8 @@
 """What the server says, in our words: one table by the type of its error."""
 
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# An answer is JSON, whose parts are told apart by isinstance here.
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
@@ -24,7 +27,7 @@ class ServerError(Exception):
 
 
 def _innermost(body: Any) -> tuple[str, str]:
-    error: Any = body.get("error") if isinstance(body, dict) else body  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    error: Any = body.get("error") if isinstance(body, dict) else body
     if not isinstance(error, dict):
         return "unknown", str(error)[:500]
     found: Any = error

@@ -8,6 +8,7 @@ from typing import Any
 
 from holdall.errors import ConfigurationError, LimitExceeded
 from holdall.query.oracle import check_rules
+from holdall.record.decimals import scale
 from holdall.record.metadata import FieldSpec, ModelInfo
 from holdall.record.types import Kind
 from holdall.stores.opensearch import values
@@ -39,7 +40,6 @@ class Shape:
         names: of the fields in documents, in the order of the model's.
         id_of: from a plain key to the id of its document.
         to_document: from a plain row to a document.
-        has_shadows: whether documents hold more than the model's fields.
     """
 
     def __init__(self, info: ModelInfo) -> None:
@@ -50,7 +50,6 @@ class Shape:
         numeric = len(info.key) == 1 and type_of(info.key[0].type) == "long"
         self.id_of = id_maker([self.natives[position] for position in self.key_positions], numeric=numeric)
         self.shadows = tuple(shadows_of(spec) for spec in info.fields)
-        self.has_shadows = any(self.shadows)
         self.bounded = tuple(spec for spec in info.fields if spec.bounds)
         self.to_document = _encoder(self, info.fields)
 
@@ -62,6 +61,10 @@ class Shape:
         """Return the stored value of a plain one."""
         convert = self.natives[spec.position]
         return value if convert is None or value is None else convert(value)
+
+    def id_of_row(self, row: Row) -> str:
+        """Return the id of the document of a plain row."""
+        return self.id_of((row[self.key_positions[0]],) if len(self.key_positions) == 1 else self.key_of(row))
 
     def key_of(self, row: Row) -> Row:
         """Return the plain key in a plain row."""
@@ -140,8 +143,9 @@ def _part_encoder(shape: Shape, fields: tuple[FieldSpec, ...]) -> Encode:
 
 def _encoder(shape: Shape, fields: Sequence[FieldSpec]) -> Encode:
     """Return the function from a tuple of the fields' plain values to a part of a document, its conversions inlined."""
-    names: dict[str, Any] = {"casefold": str.casefold, "whole": whole}
-    lines, items = [], []
+    names: dict[str, Any] = {"casefold": str.casefold, "whole": whole, "scale": scale}
+    lines: list[str] = []
+    items: list[str] = []
     for position, spec in enumerate(fields):
         variable, stored = f"v{position}", shape.name(spec)
         text = _native(shape, spec, position, names)
@@ -166,6 +170,8 @@ def _native(shape: Shape, spec: FieldSpec, position: int, names: dict[str, Any])
     if spec.type.kind is Kind.STR and not is_long_text(spec):
         return f"({variable} if len({variable}) <= {values.SAFE_CHARACTERS} else check{position}({variable}))"
     text = variable if shape.natives[spec.position] is None else f"native{position}({variable})"
+    if spec.type.kind is Kind.DECIMAL and type_of(spec.type) == "long":
+        return f"int(scale({variable}, {spec.type.places}))"
     return f"check{position}({text})" if spec.type.kind is Kind.BYTES else text
 
 

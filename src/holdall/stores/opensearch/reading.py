@@ -19,12 +19,8 @@ _KEYS = 1000
 
 async def fetch(requests: ModelRequests, operation: op.Fetch) -> Any:
     """Read a record in real time."""
-    found = await requests.get(requests.id_of(operation.key), _without_shadows(requests))
+    found = await requests.get(requests.id_of(operation.key))
     return None if found is None else requests.rows(operation.decoder).one(found["_source"])
-
-
-def _without_shadows(requests: ModelRequests) -> str:
-    return "?_source_excludes=*%23*" if requests.shape.has_shadows else ""
 
 
 async def fetch_many(requests: ModelRequests, operation: op.FetchMany) -> list[Any]:
@@ -37,7 +33,7 @@ async def by_keys(requests: ModelRequests, keys: Sequence[op.Key], decoder: Deco
     found: list[Any] = []
     for start in range(0, len(keys), _KEYS):
         ids = [requests.id_of(key) for key in keys[start : start + _KEYS]]
-        answer = await requests.ask("POST", f"/{requests.path}/_mget{_without_shadows(requests)}", {"ids": ids})
+        answer = await requests.ask("POST", f"/{requests.path}/_mget", {"ids": ids})
         for item in answer["docs"]:
             if "error" in item:
                 error = ServerError(404, item)
@@ -62,7 +58,7 @@ async def select(requests: ModelRequests, operation: op.Select) -> list[Any]:
                 raise UnsupportedOperation("OpenSearch skips nothing behind a position; leave the offset out")
             body |= {"from": skipped, "size": size - skipped}
         if skipped < size:
-            hits = await requests.search(body, parts="hits.hits._source")
+            hits = await requests.search(body)
             if wanted is not None or len(hits) < body["size"]:
                 return requests.rows(operation.decoder).many(sources(hits))
     return await _all(requests, operation, skipped, wanted)

@@ -111,7 +111,7 @@ class _Copying:
         """Copy what has changed since the last pass; return how many records."""
         reached = await self._checkpoint()
         await self._requests.send("POST", f"/{_path(self._old)}/_refresh")
-        query = {"range": {"_seq_no": {"gt": self._copied_to}}} if self._copied_to >= 0 else {"match_all": {}}
+        query: dict[str, Any] = {"range": {"_seq_no": {"gt": self._copied_to}}} if self._copied_to >= 0 else {"match_all": {}}
         body = {"source": {"index": self._old, "size": _PAGE, "query": query}, "dest": {"index": self._new}}
         try:
             done = await self._requests.client.request("POST", "/_reindex?refresh=false", body, timeout=_LONG)

@@ -24,6 +24,8 @@ KEEP_ALIVE = "1m"
 CONFLICT = 409
 MISSING = 404
 _BULK_PARTS = "filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason"
+_NO_ERRORS = b'{"errors":false'
+_dumps, _NEWLINE = orjson.dumps, orjson.OPT_APPEND_NEWLINE
 Item = Mapping[str, Any]
 Run = Mapping[type[Any], Callable[["ModelRequests", Any], Awaitable[Any]]]
 """From a class of operations to what carries them out."""
@@ -38,11 +40,7 @@ class Lines:
 
     def create(self, id: str, document: Any) -> None:
         """Append the create of a document."""
-        buffer = self.buffer
-        buffer += b'{"create":{"_id":'
-        buffer += orjson.dumps(id)
-        buffer += b"}}\n"
-        buffer += orjson.dumps(document, option=orjson.OPT_APPEND_NEWLINE)
+        self.buffer += b'{"create":{"_id":%b}}\n%b' % (_dumps(id), _dumps(document, None, _NEWLINE))
         self.count += 1
 
     def add(self, action: Mapping[str, Any], document: Any = None) -> None:
@@ -94,10 +92,10 @@ class ModelRequests:
 
     # -- sending -----------------------------------------------------------------------------------------------------------------------
 
-    async def send(self, method: str, path: str, body: Any = None) -> Any:
+    async def send(self, method: str, path: str, body: Any = None, fine: bytes | None = None) -> Any:
         """Send a request that writes; raises our errors."""
         try:
-            return await self.client.request(method, path, body)
+            return await self.client.request(method, path, body, fine=fine)
         except ServerError as exc:
             raise translate(exc, self.info.label) from exc
 
@@ -120,12 +118,18 @@ class ModelRequests:
             raise translate(exc, self.info.label) from exc
         return found if found["found"] else None
 
-    async def search(self, body: Mapping[str, Any], parts: str = "hits.hits") -> list[Any]:
-        """Return the hits of a search; ``parts`` of them, since what nobody reads need not be parsed."""
-        path = f"/{self.path}/_search?allow_partial_search_results=false&filter_path={parts},timed_out,_shards.failed"
-        found = await self.ask("POST", path, body)
-        hits: list[Any] = found["hits"]["hits"] if "hits" in found else []
+    async def search(self, body: Mapping[str, Any]) -> list[Any]:
+        """Return the hits of a search."""
+        # Without filter_path, which costs the server more than it spares us.
+        found = await self.ask("POST", f"/{self.path}/_search?allow_partial_search_results=false", body)
+        hits: list[Any] = found["hits"]["hits"]
         return hits
+
+    async def create_all(self, lines: Lines) -> list[Item] | None:
+        """Send creates; return one result each as ``bulk`` does, or None when all went well."""
+        path = f"/{self.path}/_bulk{self.write}"
+        found = await self.send("POST", f"{path}&{_BULK_PARTS}", bytes(lines.buffer), _NO_ERRORS)
+        return None if found is None else await self._results(lines, found, path)
 
     async def bulk(self, lines: Lines, index: str | None = None) -> list[Item]:
         """Send actions; return one result each, in their order. Those that a busy server refused are sent again.
@@ -134,7 +138,9 @@ class ModelRequests:
             index: instead of the alias: an index that must not be mistaken for a later one.
         """
         target = f"/{self.path}/_bulk{self.write}" if index is None else f"/{quote(index, safe='')}/_bulk?refresh={self._refresh}"
-        found = await self.send("POST", f"{target}&{_BULK_PARTS}", bytes(lines.buffer))
+        return await self._results(lines, await self.send("POST", f"{target}&{_BULK_PARTS}", bytes(lines.buffer)), target)
+
+    async def _results(self, lines: Lines, found: Any, target: str) -> list[Item]:
         items = [next(iter(item.values())) for item in found["items"]]
         if found["errors"] and any("error" in item and is_busy(error_of_item(item)) for item in items):
             return await self._again(lines, items, target)

@@ -157,14 +157,14 @@ async def search(requests: ModelRequests, operation: op.Search) -> op.Found:
     names = {f"{requests.shape.name(spec)}.{TEXT}": spec.name for spec in operation.highlights}
     marks = [{names[name]: tuple(parts) for name, parts in hit.get("highlight", {}).items()} for hit in hits]
     facets = {facet.name: _FOUND[type(facet)](facet, answer["aggregations"][facet.name]) for facet in operation.facets}
-    options = answer["suggest"]["found"][0]["options"] if operation.suggest is not None and answer["suggest"]["found"] else []
+    options: list[Any] = answer["suggest"]["found"][0]["options"] if operation.suggest is not None and answer["suggest"]["found"] else []
     return op.Found(
         records=requests.rows(operation.decoder).many(sources(hits)),
         scores=[float(hit["_score"]) for hit in hits],
         highlights=marks,
         total=int(answer["hits"]["total"]["value"]),
         facets=facets,
-        suggestions=[(option["text"], float(option["score"])) for option in options],
+        suggestions=[(str(option["text"]), float(option["score"])) for option in options],
     )
 
 

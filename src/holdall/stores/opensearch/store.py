@@ -136,7 +136,7 @@ class OpenSearchStore:
         for info in models:
             for index in indexes.creation(info, self.settings):
                 try:
-                    answer = await self._loops.get().client.read("GET", f"/{quote(index.alias, safe='')}/_mapping")
+                    answer: Mapping[str, Any] = await self._loops.get().client.read("GET", f"/{quote(index.alias, safe='')}/_mapping")
                 except ServerError as exc:
                     if exc.status != 404:
                         raise translate(exc, info.label) from exc

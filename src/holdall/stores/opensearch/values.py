@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from holdall.errors import LimitExceeded
-from holdall.record.decimals import INTEGER_DIGITS, decimal_of_text, decimal_of_units, text_of, units_of
+from holdall.record.decimals import INTEGER_DIGITS, decimal_of_text, decimal_of_units, scale, text_of, units_of
 from holdall.record.decoder import Expression
 from holdall.record.metadata import FieldSpec
 from holdall.record.types import FieldType, Kind
@@ -157,7 +157,7 @@ def _clock(value: int) -> time:
 
 _EXPRESSIONS: Mapping[Kind, Expression] = {
     # A script on the server may have written 1.0 as 1.
-    Kind.FLOAT: Expression("{float}({v})", {"float": float}),
+    Kind.FLOAT: Expression("({v} if {v}.__class__ is {float} else {float}({v}))", {"float": float}),
     Kind.BYTES: Expression("{read}({v})", {"read": bytes.fromhex}),
     Kind.UUID: Expression("{uuid}({v})", {"uuid": UUID}),
     Kind.DATE: Expression("{read}({v})", {"read": date.fromordinal}),
@@ -173,7 +173,7 @@ def decode(spec: FieldSpec) -> Expression | None:
     if kind.kind is not Kind.DECIMAL:
         return _EXPRESSIONS.get(kind.kind)
     if kind.digits <= INTEGER_DIGITS:
-        return Expression("{read}({v}, {places})", {"read": decimal_of_units, "places": kind.places})
+        return Expression("{scale}({decimal}({v}), {places})", {"scale": scale, "decimal": Decimal, "places": -kind.places})
     return Expression("{read}({v}, {digits}, {places})", {"read": decimal_of_text, "digits": kind.digits, "places": kind.places})
 
 

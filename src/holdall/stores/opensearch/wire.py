@@ -213,8 +213,9 @@ class WireConnection(Connection):
         super().__init__(host=host, port=port, use_ssl=tls is not None, **options)
         self.timeout = timeout  # type: ignore[assignment]
         self.pool: Pool[HttpProtocol] = Pool(HttpConnector(host, port, tls), pool_options)
+        agent: str = self._get_default_user_agent()
         authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        lines = [f"host: {authority}", "content-type: application/json", f"user-agent: {self.headers['user-agent']}"]
+        lines = [f"host: {authority}", "content-type: application/json", f"user-agent: {agent}"]
         if http_auth is not None:
             lines.append(f"authorization: Basic {b64encode(':'.join(http_auth).encode()).decode()}")
         self._lines = ("\r\n".join(lines)).encode()

@@ -26,6 +26,7 @@ UPSERT = (
 )
 _RETRIES = "&retry_on_conflict=1000"
 _ATTEMPTS = 1000
+_BULK = 1000
 
 
 def key_taken(requests: ModelRequests, row: Row) -> DuplicateKeyError:
@@ -244,50 +245,66 @@ def _too_busy(requests: ModelRequests) -> HoldallError:
 # -- many records ----------------------------------------------------------------------------------------------------------------------
 
 
+class _Chunk:
+    """Creates that go together.
+
+    Attributes:
+        start: the place of the first among all.
+    """
+
+    def __init__(self, start: int) -> None:
+        self.start = start
+        self.rows: list[Row] = []
+        self.lines = Lines()
+
+
 async def insert_many(requests: ModelRequests, operation: op.InsertMany) -> None:
     """Create records in chunks; the error of one tells in ``written`` which were stored."""
-    shape = requests.shape
-    for row in operation.rows:
-        shape.check_row(row)
-    documents = [shape.to_document(row) for row in operation.rows]  # what cannot be written stops all before any I/O
-    ids = [requests.id_of(shape.key_of(row)) for row in operation.rows]
     written: list[int] = []
-    for start, end, lines in _chunks(requests, ids, documents):
-        rows = operation.rows[start:end]
+    for chunk in _chunks(requests, operation.rows):
         try:
-            await _insert_chunk(requests, ids[start:end], rows, lines, written, start)
+            written += await _insert_chunk(requests, chunk)
         except HoldallError as exc:
-            exc.written = tuple(written)
+            exc.written = (*written, *exc.written)
             raise
 
 
-def _chunks(requests: ModelRequests, ids: Sequence[str], documents: Sequence[Any]) -> Any:
-    """Give (start, end, lines) of each bulk request, bounded in records and bytes."""
-    lines, start = Lines(), 0
-    for place, (id, document) in enumerate(zip(ids, documents, strict=True)):
-        lines.create(id, document)
-        if lines.count == 1000 or len(lines.buffer) >= requests.settings.bulk_bytes:
-            yield start, place + 1, lines
-            lines, start = Lines(), place + 1
-    if lines.count:
-        yield start, len(ids), lines
+def _chunks(requests: ModelRequests, rows: Sequence[Row]) -> list[_Chunk]:
+    """Return all requests, bounded in records and bytes: a record that cannot be written stops all before any I/O."""
+    shape, most = requests.shape, requests.settings.bulk_bytes
+    check_row, id_of_row, to_document = shape.check_row, shape.id_of_row, shape.to_document
+    chunk = _Chunk(0)
+    found = [chunk]
+    for place, row in enumerate(rows):
+        if len(chunk.rows) == _BULK or len(chunk.lines.buffer) >= most:
+            chunk = _Chunk(place)
+            found.append(chunk)
+        check_row(row)
+        chunk.rows.append(row)
+        chunk.lines.create(id_of_row(row), to_document(row))
+    return found
 
 
-async def _insert_chunk(
-    requests: ModelRequests, ids: Sequence[str], rows: Sequence[Row], lines: Lines, written: list[int], start: int
-) -> None:
+async def _insert_chunk(requests: ModelRequests, chunk: _Chunk) -> Sequence[int]:
+    """Store one chunk; return the places of its records among all."""
+    places = range(chunk.start, chunk.start + len(chunk.rows))
     reservations = Reservations(requests)
-    claims: list[dict[str, Claim]] = [claims_of(requests.shape, row) for row in rows] if requests.info.uniques else []
-    held = await reservations.hold_many(list(zip(ids, claims, strict=True))) if claims else []
-    items = await requests.bulk(lines)
-    failed = [place for place, item in enumerate(items) if "error" in item]
-    written += [start + place for place, item in enumerate(items) if "error" not in item]
-    if failed:
-        if held:
-            await reservations.release([item for place in failed for item in held[place]])
-        raise _error_of(requests, rows[failed[0]], items[failed[0]])
-    for place, mine in enumerate(held):
-        await _keep(requests, reservations, mine, requests.shape.key_of(rows[place]))
+    held = await reservations.hold_many(_claims(requests, chunk.rows)) if requests.info.uniques else []
+    items = await requests.create_all(chunk.lines)
+    failed = [] if items is None else [place for place, item in enumerate(items) if "error" in item]
+    if items is not None and failed:
+        await reservations.release([item for place in failed for item in held[place]] if held else [])
+        error = _error_of(requests, chunk.rows[failed[0]], items[failed[0]])
+        lost = set(failed)
+        error.written = [place for number, place in enumerate(places) if number not in lost]
+        raise error
+    for row, mine in zip(chunk.rows, held, strict=False):
+        await _keep(requests, reservations, mine, requests.shape.key_of(row))
+    return places
+
+
+def _claims(requests: ModelRequests, rows: Sequence[Row]) -> list[tuple[str, dict[str, Claim]]]:
+    return [(requests.shape.id_of_row(row), claims_of(requests.shape, row)) for row in rows]
 
 
 def _error_of(requests: ModelRequests, row: Row, item: Item) -> HoldallError:
@@ -305,9 +322,9 @@ async def delete_many(requests: ModelRequests, operation: op.DeleteMany) -> int:
         found = [await delete(requests, op.Delete(operation.info, key, None)) for key in operation.keys]
         return sum(found)
     removed = 0
-    for start in range(0, len(operation.keys), 1000):
+    for start in range(0, len(operation.keys), _BULK):
         lines = Lines()
-        keys = operation.keys[start : start + 1000]
+        keys = operation.keys[start : start + _BULK]
         for key in keys:
             lines.add({"delete": {"_id": requests.id_of(key)}})
         items = await requests.bulk(lines)
