@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, TypeVarTuple
 
 from holdall import ambient
-from holdall.capabilities import Capability
+from holdall.capabilities import Capability, with_implied
 from holdall.data_access import DataAccess, Decoders
 from holdall.errors import ConfigurationError, HoldallError, LimitExceeded, PoolClosed, QueryError, is_retryable
 from holdall.query.operations import Operation
@@ -64,8 +64,8 @@ class Backend(DataAccess):
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """What the store promises."""
-        return self._store.capabilities
+        """What the store promises, and what follows from it."""
+        return with_implied(self._store.capabilities)
 
     @property
     def cursor_key(self) -> str | None:
@@ -252,14 +252,15 @@ class Backend(DataAccess):
     def write_batch(self) -> WriteBatch:
         """Return a block that collects writes of single records and sends them at its end as one, all or nothing.
 
-        ``async with backend.write_batch() as batch: batch.create(order); batch.save(customer)``. Nothing is sent when the block raises. On a
-        store with sessions it is a transaction, and a part of the session that the task is in.
+        ``async with backend.write_batch() as batch: batch.create(order); batch.save(customer)``. Nothing is sent when the block raises.
+        On a store with sessions it is a transaction, and a part of the session that the task is in.
 
         Raises:
             UnsupportedOperation: the store cannot write several records as one.
         """
-        if Capability.WRITE_BATCH not in self._store.capabilities:
-            raise refuse(self._store, "write_batch()", "it", (Capability.WRITE_BATCH,))
+        missing = {Capability.WRITE, Capability.WRITE_BATCH} - self._store.capabilities
+        if missing:
+            raise refuse(self._store, "write_batch()", "it", missing)
         self._check_open()
         return WriteBatch(self, self._batch_session if Capability.SESSIONS in self._store.capabilities else None)
 

@@ -54,6 +54,11 @@ WRITING = frozenset({Capability.WRITE, Capability.WRITE_BATCH, Capability.ROW_LO
 """What a store does not promise when it is opened with ``read_only=True``."""
 
 
+def with_implied(declared: frozenset[Capability]) -> frozenset[Capability]:
+    """Return what is declared and what follows from it: who orders by any fields orders by those of an index."""
+    return declared | {Capability.INDEX_ORDER} if Capability.ORDER in declared else declared
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Limits of a store; None where it has none.

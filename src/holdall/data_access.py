@@ -465,10 +465,12 @@ def stamps_of(info: ModelInfo, *, created: bool = False, version: int | None = N
 
 
 def row_of(info: ModelInfo, record: Record, stamps: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return the plain row of a record with what its write sets by itself."""
     return encode(info, {**record.__dict__, **stamps} if stamps else record.__dict__)
 
 
 def stamped_row(info: ModelInfo, row: tuple[Any, ...], stamps: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return a plain row with what its write sets by itself."""
     if not stamps:
         return row
     return tuple([stamps.get(spec.name, value) for spec, value in zip(info.fields, row, strict=True)])

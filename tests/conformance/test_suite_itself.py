@@ -27,6 +27,7 @@ EXPECTED = {
     "ignores a filter": """
         comparisons_by_order_are_false_for_none
         conditions_combine
+        ranges_of_a_key_have_just_their_ends
     """,
     "compares case-insensitively": """
         inequality_is_the_complement_of_equality
@@ -39,6 +40,7 @@ EXPECTED = {
         texts_are_equal_exactly
         true_is_not_one
         count_and_exists_see_what_the_query_gives
+        an_index_answers_ranges_and_filters_exactly
     """,
     "ignores None in membership": """
         booleans_are_found_by_equality
@@ -85,6 +87,9 @@ EXPECTED = {
         none_is_last_unless_asked_first
         the_order_of_the_model_counts_where_none_is_stated
         pages_show_each_record_once_forwards_and_backwards
+        an_index_orders_by_its_fields_and_the_key_with_none_at_either_end
+        an_index_answers_ranges_and_filters_exactly
+        pages_by_key_and_by_index_show_each_record_once
     """,
     "breaks no ties": """
         the_key_breaks_ties_in_the_direction_of_the_last_term
@@ -95,14 +100,18 @@ EXPECTED = {
     """,
     "limits before it filters": """
         a_limit_counts_what_matches
-        one_wants_one_and_first_takes_the_first
         pages_keep_to_the_filter_and_cursors_to_their_query
+        the_second_part_of_a_key_orders_what_shares_the_first
+        an_index_orders_by_its_fields_and_the_key_with_none_at_either_end
+        an_index_answers_ranges_and_filters_exactly
+        pages_by_key_and_by_index_show_each_record_once
     """,
     "counts with a limit": """
         count_and_exists_see_what_the_query_gives
     """,
     "returns shared objects": """
         two_reads_share_no_objects
+        a_block_that_raises_sends_nothing
         the_end_of_the_block_commits_all_of_it
         a_version_prevents_lost_updates
         saves_of_one_version_have_one_winner
@@ -133,6 +142,8 @@ EXPECTED = {
         a_stale_version_is_a_conflict_for_save_update_and_delete
         upsert_ignores_the_version_and_keeps_the_time_of_the_create
         an_update_by_query_counts_versions_and_sets_times
+        a_batch_writes_everything_at_its_end
+        a_batch_of_which_one_write_fails_writes_nothing
     """,
     "keeps decimals as floats": """
         decimals_come_back_unchanged
@@ -149,14 +160,17 @@ EXPECTED = {
     """,
     "drops updates by composite keys": """
         composite_keys_go_by_the_order_of_declaration
+        what_a_write_changes_moves_in_the_index
     """,
     "ignores the version": """
         a_stale_version_is_a_conflict_for_save_update_and_delete
+        a_batch_of_which_one_write_fails_writes_nothing
         a_version_prevents_lost_updates
         saves_of_one_version_have_one_winner
     """,
     "creates what an update misses": """
         save_and_update_of_what_is_gone_create_nothing
+        a_batch_of_which_one_write_fails_writes_nothing
     """,
     "upserts by a unique field": """
         a_taken_unique_value_is_a_duplicate_on_every_kind_of_write
@@ -179,6 +193,7 @@ EXPECTED = {
         generated_keys_are_filled_and_never_given_twice
         a_write_that_failed_leaves_a_generated_key_unset
         a_taken_key_is_a_duplicate_and_keeps_its_record
+        a_batch_of_which_one_write_fails_writes_nothing
         after_a_database_error_nothing_goes_on_until_the_rollback
         a_database_error_inside_a_savepoint_leaves_the_rest_usable
         creates_that_race_for_one_key_have_one_winner
@@ -192,6 +207,7 @@ EXPECTED = {
         create_many_is_all_or_nothing
     """,
     "commits on error": """
+        a_batch_of_which_one_write_fails_writes_nothing
         an_exception_rolls_back_and_goes_on
         commit_and_rollback_inside_the_block_begin_anew
         after_a_database_error_nothing_goes_on_until_the_rollback
@@ -276,7 +292,7 @@ async def test_a_store_that_declares_nothing_passes_by_refusing() -> None:
 
 
 async def test_a_store_that_declares_too_little_is_asked_only_to_refuse() -> None:
-    fault = Fault(capabilities=frozenset(Capability) - {Capability.ORDER})
+    fault = Fault(capabilities=frozenset(Capability) - {Capability.ORDER, Capability.INDEX_ORDER})
     ordered = [check for check in DETERMINED if Capability.ORDER in check.needs]
 
     assert ordered != []

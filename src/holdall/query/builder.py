@@ -45,7 +45,20 @@ class Page(Generic[T_co]):
 class QueryBuilder(Generic[T_co]):
     """A query of one model. Every method but the terminal coroutines returns a new query and does no I/O."""
 
-    __slots__ = ("_consistent", "_info", "_limit", "_local_rows", "_lock", "_names", "_offset", "_order", "_predicate", "_runner", "_scan", "_shape")
+    __slots__ = (
+        "_consistent",
+        "_info",
+        "_limit",
+        "_local_rows",
+        "_lock",
+        "_names",
+        "_offset",
+        "_order",
+        "_predicate",
+        "_runner",
+        "_scan",
+        "_shape",
+    )
 
     def __init__(self, runner: Runner, info: ModelInfo) -> None:
         self._runner = runner

@@ -119,8 +119,8 @@ class Upsert(NamedTuple):
 class Update(NamedTuple):
     """Change fields of the record with this key, and this version if one is given → whether there was one.
 
-    ``before`` is the plain row as the caller knows it, or None: a hint for stores that keep unique values or index keys beside the record. It
-    may be out of date.
+    ``before`` is the plain row as the caller knows it, or None: a hint for stores that keep unique values or index keys beside the
+    record. It may be out of date.
     """
 
     info: ModelInfo
@@ -168,11 +168,16 @@ class Batch(NamedTuple):
     """Carry out writes of single records as one, all or nothing → what each gives, in order.
 
     Every write is of another record. An ``Update`` that finds no record, or another version of it, is a failure (``NotFoundError``,
-    ``ConflictError``); so is a ``Delete`` that finds another version, and one that finds nothing gives False. The error of the first write that
-    failed is raised, with the ``reasons`` of all as far as they are known.
+    ``ConflictError``); so is a ``Delete`` that finds another version, and one that finds nothing gives False. The error of the first
+    write that failed is raised, with the ``reasons`` of all as far as they are known.
     """
 
     writes: Sequence[Insert | Update | Delete]
+
+    @property
+    def info(self) -> ModelInfo:
+        """The model of the first write."""
+        return self.writes[0].info
 
 
 class Raw(NamedTuple):

@@ -11,7 +11,7 @@ from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from holdall.capabilities import Capability
+from holdall.capabilities import Capability, with_implied
 from holdall.query.operations import (
     NEEDS,
     Count,
@@ -284,7 +284,7 @@ def missing(operation: Operation, declared: frozenset[Capability]) -> frozenset[
 
     An order is left to a store that orders by its indexes alone: it looks for one that serves, and refuses where there is none.
     """
-    found = needs(operation) - declared
+    found = needs(operation) - with_implied(declared)
     return found - {Capability.ORDER} if Capability.INDEX_ORDER in declared else found
 
 

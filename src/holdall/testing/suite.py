@@ -18,6 +18,9 @@ from holdall.capabilities import Capability
 from holdall.errors import ConfigurationError
 from holdall.naming import near_miss
 from holdall.testing import (
+    suite_batches,
+    suite_expiry,
+    suite_indexes,
     suite_keys,
     suite_pages,
     suite_queries,
@@ -43,6 +46,9 @@ CHECKS = Checks(
         suite_queries,
         suite_random,
         suite_pages,
+        suite_indexes,
+        suite_expiry,
+        suite_batches,
         suite_sessions,
         suite_races,
         suite_schema,

@@ -212,7 +212,7 @@ async def test_unique_fields_permit_many_none_and_tell_texts_apart(backend: Back
     assert len(await backend.query(Member)) == 10
 
 
-@CHECKS.of(Member, needs=(C.FILTER, C.ORDER))
+@CHECKS.of(Member, needs=(C.FILTER, C.INDEX_ORDER))
 async def test_get_or_create_finds_by_a_unique_field_and_makes_once(backend: Backend) -> None:
     """R19."""
     first, made = await backend.get_or_create(Member, {"email": "x@y.z"}, defaults={"id": 1})

@@ -160,6 +160,37 @@ class Ranked(Model):
         order_by = ("-rank",)
 
 
+class Fleeting(Model):
+    """A time after which the record is gone."""
+
+    id: int = Field(primary_key=True)
+    code: str | None = Field(default=None, unique=True)
+    name: str = ""
+    until: datetime | None = Field(default=None, expires=True)
+
+    class Meta:
+        """Stored apart from the models of applications."""
+
+        name = "suite_fleeting"
+
+
+class Visit(Model):
+    """A partition, an order within it, and an index of each kind."""
+
+    hall: str = Field(primary_key=True)
+    number: int = Field(primary_key=True)
+    guest: str | None = Field(default=None, index=True)
+    city: str | None = None
+    stars: int | None = None
+    text: str = ""
+
+    class Meta:
+        """Stored apart from the models of applications."""
+
+        name = "suite_visit"
+        indexes = (Index("city", "-stars"),)
+
+
 class Seat(Model):
     """A composite key."""
 

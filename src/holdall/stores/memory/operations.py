@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from holdall.errors import DuplicateKeyError, ValidationError
+from holdall.errors import ConflictError, DuplicateKeyError, HoldallError, NotFoundError, ValidationError
+from holdall.pool import own_copy
 from holdall.query import operations as op
 from holdall.query import oracle
 from holdall.record.metadata import FieldSpec, ModelInfo
@@ -175,6 +176,31 @@ def _delete_where(tables: Tables, operation: op.DeleteWhere) -> int:
     return tables.remove(operation.info, [table.key_of(row) for row in _matching(table, operation)])
 
 
+def _batch(tables: Tables, operation: op.Batch) -> list[Any]:
+    """Carry out the writes; the tables are a fork, so that one that fails undoes them all."""
+    found: list[Any] = []
+    for place, write in enumerate(operation.writes):
+        check_known(tables, write.info)
+        try:
+            found.append(WRITES[type(write)](tables, write))
+            if found[-1] is False:
+                _check_missing(tables, write)
+        except HoldallError as exc:
+            copy: Any = own_copy(exc)  # an error that holds itself could not be pickled
+            exc.reasons = [copy if place == other else None for other in range(len(operation.writes))]
+            raise
+    return found
+
+
+def _check_missing(tables: Tables, write: Any) -> None:
+    """Raise what a write that has found no record, or another version of it, means in a batch."""
+    key = write.key[0] if len(write.key) == 1 else write.key
+    if write.version is not None and write.key in tables.table(write.info).rows:
+        raise ConflictError(write.info.label, key, write.version)
+    if isinstance(write, op.Update):
+        raise NotFoundError(write.info.label, key)
+
+
 READS: Mapping[type[Any], Callable[[Tables, Any], Any]] = {
     op.Fetch: _fetch,
     op.FetchMany: _fetch_many,
@@ -192,6 +218,7 @@ WRITES: Mapping[type[Any], Callable[[Tables, Any], Any]] = {
     op.Delete: _delete,
     op.DeleteMany: _delete_many,
     op.DeleteWhere: _delete_where,
+    op.Batch: _batch,
 }
 
 

@@ -1,0 +1,94 @@
+"""What an operation will send, in words; no value is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from holdall.query import operations as op
+from holdall.record.metadata import ModelInfo
+from holdall.stores.dynamodb.layout import Layout
+from holdall.stores.dynamodb.reading import Plan, Reads, Request
+from holdall.stores.dynamodb.where import check_assignments
+
+_SINGLE: Mapping[type[Any], str] = {
+    op.Fetch: "GetItem",
+    op.FetchMany: "BatchGetItem",
+    op.Insert: "PutItem",
+    op.InsertMany: "TransactWriteItems",
+    op.InsertAbsent: "PutItem",
+    op.Upsert: "PutItem",
+    op.Update: "UpdateItem",
+    op.Delete: "DeleteItem",
+    op.DeleteMany: "DeleteItem",
+}
+_WRITES = (op.Insert, op.InsertAbsent, op.Upsert, op.Update, op.Delete, op.DeleteMany)
+_EXPRESSIONS = (
+    ("KeyConditionExpression", "key condition"),
+    ("FilterExpression", "filter"),
+    ("ProjectionExpression", "attributes"),
+)
+
+
+def explain(reads: Reads, layout_of: Callable[[ModelInfo], Layout], operation: Any) -> str:
+    """Return the requests of an operation.
+
+    Raises:
+        UnsupportedOperation: there is no way to carry it out.
+    """
+    if isinstance(operation, op.Select | op.Count | op.Exists | op.UpdateWhere | op.DeleteWhere):
+        plan = reads.plan(operation)
+        if isinstance(operation, op.UpdateWhere):
+            check_assignments(
+                plan.layout, operation, by_key=plan.path is not None and plan.path.kind == "get" and len(plan.path.lookups) == 1
+            )
+        return "\n".join(_of_plan(plan, operation))
+    if isinstance(operation, op.Batch):
+        return f"TransactWriteItems of {len(operation.writes)} records and their unique values"
+    layout = layout_of(operation.info)
+    name = "TransactWriteItems" if layout.info.uniques and isinstance(operation, _WRITES) else _SINGLE[type(operation)]
+    return f"{name} of table {layout.table!r}"
+
+
+def _of_plan(plan: Plan, operation: Any) -> Iterable[str]:
+    path = plan.path
+    if path is None:
+        yield "nothing is sent"
+        return
+    if path.kind == "get" and path.rest is True:
+        yield f"{'GetItem' if len(plan.keys) == 1 else 'BatchGetItem'} of table {plan.layout.table!r} by {len(plan.keys)} keys"
+        yield f"requests: {-(-len(plan.keys) // 100)}, and those for what the service leaves out"
+    elif path.kind == "unique":
+        yield f"GetItem of table {plan.layout.side!r}, then Query of table {plan.layout.table!r} by the key of the owner"
+        yield "consistency: strong"
+        yield "requests: 2"
+    else:
+        yield from _of_request(plan.requests[0], operation)
+        yield _bound(len(plan.requests), operation)
+    if isinstance(operation, op.UpdateWhere | op.DeleteWhere):
+        yield "then one write for each record, on the condition that it still matches"
+
+
+def _of_request(request: Request, operation: Any) -> Iterable[str]:
+    body = request.body
+    where = f"index {body['IndexName']!r} of table {body['TableName']!r}" if "IndexName" in body else f"table {body['TableName']!r}"
+    backward = ", backwards" if body.get("ScanIndexForward") is False else ""
+    yield f"{request.target} of {where}{backward}"
+    names: Mapping[str, str] = body.get("ExpressionAttributeNames", {})
+    for part, title in _EXPRESSIONS:
+        if part in body:
+            text = body[part]
+            for placeholder in sorted(names, key=len, reverse=True):
+                text = text.replace(placeholder, names[placeholder])
+            yield f"{title}: {text}"
+    if request.surplus is not None:
+        yield f"left out: the one item at the end of the range of {request.surplus[0]!r}"
+    yield f"consistency: {'strong' if body.get('ConsistentRead') else 'eventual'}"
+    del operation
+
+
+def _bound(lookups: int, operation: Any) -> str:
+    limit = operation.limit if isinstance(operation, op.Select) else None
+    if limit is not None:
+        return f"requests: up to the request_budget, for {lookups} lookups and a limit"
+    return f"requests: {lookups} lookups, each of one request per MB that is read"

@@ -1,0 +1,411 @@
+"""Requests: what is sent again and what is not, timeouts, cancelled calls, answers that are broken, event loops, and the signature."""
+
+# pyright: reportUnknownMemberType=false
+# botocore has no types.
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from botocore.auth import SigV4Auth  # type: ignore[import-untyped]
+from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]
+from botocore.credentials import Credentials as BotoCredentials  # type: ignore[import-untyped]
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import holdall
+from holdall import (
+    Backend,
+    BackendError,
+    ConfigurationError,
+    ConnectionLost,
+    DuplicateKeyError,
+    F,
+    Field,
+    Model,
+    PoolClosed,
+    PoolTimeout,
+    SerializationError,
+)
+from holdall.stores.dynamodb import transport
+from holdall.stores.dynamodb.signing import Credentials, Signer
+from tests.stores.dynamodb.service import (
+    Answer,
+    Service,
+    breaks_off,
+    gives,
+    hangs_up,
+    keeps_silent,
+    refuses,
+    sends_chunks,
+    service,
+    speaks_nonsense,
+)
+
+
+class Thing(Model):
+    id: int = Field(primary_key=True)
+    name: str = ""
+    count: int = 0
+
+
+class Named(Model):
+    id: int = Field(primary_key=True)
+    name: str = Field(default="", unique=True)
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pause for no time between attempts."""
+    monkeypatch.setattr(transport, "_BASE_DELAY", 0.0)
+
+
+FOUND = gives({"Item": {"id": {"N": "1"}, "name": {"S": "x"}, "count": {"N": "0"}}})
+THROTTLED = refuses("ProvisionedThroughputExceededException")
+CONTENTION = refuses("TransactionCanceledException", CancellationReasons=[{"Code": "TransactionConflict"}, {"Code": "None"}])
+
+
+def opened(made: Service, **options: Any) -> Backend:
+    return holdall.open(made.url(), coalesce=False, **options)
+
+
+RECOVERED: list[tuple[str, Answer]] = [
+    ("throttled", THROTTLED),
+    ("broken inside", refuses("InternalServerError", status=500)),
+    ("a proxy's error", gives({}, 503)),
+    ("hung up", hangs_up),
+    ("broken off", breaks_off),
+    ("nonsense", speaks_nonsense),
+    ("a wrong checksum", gives({"Item": {}}, checksum=1)),
+    ("a clock that differs", refuses("InvalidSignatureException")),
+]
+
+
+@pytest.mark.parametrize("answer", [answer for _, answer in RECOVERED], ids=[name for name, _ in RECOVERED])
+async def test_a_read_is_sent_again(answer: Answer) -> None:
+    async with service(gives({}), answer, answer, FOUND) as made, opened(made) as backend:
+        assert (await backend.get(Thing, 1)).name == "x"
+        assert [request.target for request in made.requests[-3:]] == ["GetItem"] * 3
+
+
+async def test_attempts_have_an_end() -> None:
+    async with service(gives({}), usual=THROTTLED) as made, opened(made, max_attempts=3) as backend:
+        with pytest.raises(BackendError, match="ProvisionedThroughputExceeded"):
+            await backend.get(Thing, 1)
+        assert len(made.requests) == 1 + 3
+
+
+async def test_a_write_that_was_surely_not_applied_is_sent_again() -> None:
+    async with service(gives({}), THROTTLED, THROTTLED) as made, opened(made) as backend:
+        await backend.create(Thing(id=1))
+        assert [request.target for request in made.requests[1:]] == ["PutItem"] * 3
+
+
+@pytest.mark.parametrize("answer", [hangs_up, breaks_off, refuses("InternalServerError", status=500)], ids=["hung up", "broken", "500"])
+async def test_a_write_of_unknown_outcome_is_sent_once_and_says_so(answer: Answer) -> None:
+    async with service(gives({}), answer, answer) as made, opened(made) as backend:
+        with pytest.raises(ConnectionLost, match="may or may not"):
+            await backend.create(Thing(id=1))
+        with pytest.raises(ConnectionLost, match="may or may not"):
+            await backend.query(Thing).filter(id=1).update(count=F("count") + 1)
+        assert [request.target for request in made.requests[1:]] == ["PutItem", "UpdateItem"]
+
+
+async def test_a_transaction_is_sent_again_with_its_token() -> None:
+    async with service(gives({}), hangs_up, refuses("TransactionInProgressException"), CONTENTION) as made, opened(made) as backend:
+        await backend.create(Named(id=1, name="x"))
+        sent = made.requests[1:]
+        assert [request.target for request in sent] == ["TransactWriteItems"] * 4
+        assert len({request.body["ClientRequestToken"] for request in sent}) == 1
+        assert all(request.body == sent[0].body for request in sent)
+
+
+async def test_contention_without_end_can_be_run_again() -> None:
+    async with service(gives({}), usual=CONTENTION) as made, opened(made, max_attempts=2) as backend:
+        with pytest.raises(SerializationError) as failed:
+            await backend.create(Named(id=1, name="x"))
+        assert holdall.is_retryable(failed.value)
+
+
+async def test_a_transaction_that_lost_its_reply_is_applied_once(dynamodb_url: str) -> None:
+    """Against the real server, with the reply cut off on the way."""
+    async with holdall.open(dynamodb_url) as backend:
+        await backend.drop(Named)
+        await backend.initialize(Named)
+        carrier: Any = (await _transport(backend)).carrier
+        real, lost = carrier.send, list[str]()
+
+        async def send(target: str, body: dict[str, Any]) -> Any:
+            answer = await real(target, body)
+            if target == "TransactWriteItems" and not lost:
+                lost.append(body["ClientRequestToken"])
+                raise ConnectionResetError
+            return answer
+
+        carrier.send = send
+        await backend.create(Named(id=1, name="x"))
+        carrier.send = real
+        assert lost
+        assert (await backend.get(Named, 1)).name == "x"
+        with pytest.raises(DuplicateKeyError):
+            await backend.create(Named(id=1, name="y"))
+        await backend.drop(Named)
+
+
+async def _transport(backend: Backend) -> Any:
+    store: Any = backend.store
+    return await store._links.get().open()
+
+
+async def test_what_the_service_leaves_out_of_a_batch_is_asked_for_again() -> None:
+    def some(*numbers: int, left: tuple[int, ...]) -> Answer:
+        items = [{"id": {"N": str(number)}, "name": {"S": ""}, "count": {"N": "0"}} for number in numbers]
+        keys = {"thing": {"Keys": [{"id": {"N": str(number)}} for number in left]}} if left else {}
+        return gives({"Responses": {"thing": items}, "UnprocessedKeys": keys})
+
+    async with service(gives({}), some(3, left=(1, 2)), some(left=(1, 2)), some(2, 1, left=())) as made, opened(made) as backend:
+        found = await backend.get_many(Thing, [1, 2, 3])
+        assert [thing and thing.id for thing in found] == [1, 2, 3]
+        assert [len(request.body["RequestItems"]["thing"]["Keys"]) for request in made.requests[1:]] == [3, 2, 2]
+    async with service(gives({}), usual=some(left=(1, 2))) as made, opened(made) as backend:
+        with pytest.raises(BackendError, match="not read"):
+            await backend.get_many(Thing, [1, 2])
+        assert len(made.requests) < 12
+
+
+async def test_a_limit_is_filled_from_pages_that_are_empty_and_has_a_budget() -> None:
+    def page(*numbers: int, more: bool = True) -> Answer:
+        items = [{"id": {"N": str(number)}, "name": {"S": "x"}, "count": {"N": "0"}} for number in numbers]
+        return gives({"Items": items, "Count": len(items)} | ({"LastEvaluatedKey": {"id": {"N": "9"}}} if more else {}))
+
+    async with service(gives({}), page(), page(1), page(), page(2, 3)) as made, opened(made) as backend:
+        query = backend.query(Thing).filter(name="x").allow_scan()
+        with pytest.raises(holdall.MultipleResultsError):
+            await query.one()
+        assert [request.body.get("Limit") for request in made.requests[1:]] == [None] * 4
+        assert made.requests[2].body["ExclusiveStartKey"] == {"id": {"N": "9"}}
+    async with service(gives({}), usual=page()) as made, opened(made, request_budget=5) as backend:
+        with pytest.raises(holdall.LimitExceeded, match="request_budget"):
+            await backend.query(Thing).filter(name="x").allow_scan().one()
+        assert len(made.requests) == 1 + 5
+
+
+# -- time ------------------------------------------------------------------------------------------------------------------------------
+
+
+async def test_an_answer_that_does_not_come_is_an_error_with_a_name() -> None:
+    async with service(gives({}), usual=keeps_silent) as made, opened(made, read_timeout=0.05, max_attempts=2) as backend:
+        with pytest.raises(ConnectionLost, match="read_timeout"):
+            await backend.get(Thing, 1)
+        assert len(made.requests) == 1 + 2
+        with pytest.raises(ConnectionLost, match="may or may not"):
+            await backend.create(Thing(id=1))
+        assert len(made.requests) == 1 + 2 + 1
+        made.usual = FOUND
+        assert (await backend.get(Thing, 1)).name == "x"
+
+
+async def test_a_request_waits_for_a_connection_up_to_a_deadline() -> None:
+    async with service(gives({}), keeps_silent, usual=FOUND) as made:
+        backend = opened(made, pool_max_size=1, acquire_timeout=0.05)
+        async with backend:
+            made.arrived.clear()
+            busy = asyncio.create_task(backend.get(Thing, 1))
+            await made.arrived.wait()
+            with pytest.raises(PoolTimeout):
+                await backend.get(Thing, 1)
+            busy.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await busy
+            assert (await backend.get(Thing, 1)).name == "x"
+
+
+async def test_a_server_that_is_not_there_is_lost() -> None:
+    async with service() as made:
+        backend = opened(made, max_attempts=2)
+    with pytest.raises(ConnectionLost, match="cannot be reached"):
+        await backend.open()
+    with pytest.raises(ConnectionLost):
+        await backend.create(Thing(id=1))
+    await backend.close()
+
+
+# -- cancelled calls -------------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_cancelled_call_never_harms_the_next_one() -> None:
+    """Its connection goes with it: the answer that is still on its way is nobody's."""
+    released = asyncio.Event()
+
+    async def late(_: Any, writer: asyncio.StreamWriter) -> None:
+        await released.wait()
+        await gives({"Item": {"id": {"N": "1"}, "name": {"S": "the other's"}, "count": {"N": "0"}}})(_, writer)
+
+    async with service(gives({}), late, usual=FOUND) as made, opened(made) as backend:
+        made.arrived.clear()
+        call = asyncio.create_task(backend.get(Thing, 1))
+        await made.arrived.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        released.set()
+        assert [(await backend.get(Thing, 1)).name for _ in range(3)] == ["x"] * 3
+        assert backend.store.stats()["in_use"] == 0
+
+
+async def test_calls_that_are_cancelled_at_any_moment_leave_no_connection_behind(dynamodb_url: str) -> None:
+    async with holdall.open(dynamodb_url, coalesce=False, pool_max_size=3) as backend:
+        await backend.drop(Thing, Named)
+        await backend.initialize(Thing, Named)
+        await backend.create_many([Thing(id=number) for number in range(30)])
+
+        async def stream() -> None:
+            async for _ in backend.query(Thing).allow_scan().stream(batch=5):
+                pass
+
+        calls: list[Callable[[], Any]] = [
+            lambda: backend.get(Thing, 1),
+            lambda: backend.get_many(Thing, range(30)),
+            lambda: backend.query(Thing).allow_scan().all(),
+            lambda: backend.query(Thing).filter(id=1).update(name="y"),
+            lambda: backend.upsert(Named(id=1, name="x")),
+            stream,
+        ]
+        for call in calls:
+            for steps in range(1, 12):
+                task = asyncio.ensure_future(call())
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+                assert (await backend.get(Thing, 7)).id == 7
+        stats = backend.store.stats()
+        assert (stats["in_use"], stats["waiting"]) == (0, 0)
+        assert stats["size"] <= 3
+        await backend.drop(Thing, Named)
+
+
+async def test_closing_ends_what_is_under_way_and_refuses_what_comes() -> None:
+    async with service(gives({}), keeps_silent) as made:
+        backend = await opened(made).open()
+        made.arrived.clear()
+        call = asyncio.create_task(backend.get(Thing, 1))
+        await made.arrived.wait()
+        await backend.close(timeout=0.01)
+        with pytest.raises((ConnectionLost, PoolClosed)):
+            await call
+        with pytest.raises(PoolClosed):
+            await backend.get(Thing, 1)
+        async with backend:
+            await backend.ping()
+
+
+# -- connections -----------------------------------------------------------------------------------------------------------------------
+
+
+async def test_connections_are_used_again_unless_the_server_closes_them() -> None:
+    async with service(usual=FOUND) as made, opened(made) as backend:
+        for _ in range(5):
+            await backend.get(Thing, 1)
+        assert made.connections == 1
+        made.script += [gives({"Item": {"id": {"N": "1"}, "name": {"S": ""}, "count": {"N": "0"}}}, closes=True)]
+        await backend.get(Thing, 1)
+        await backend.get(Thing, 1)
+        assert made.connections == 2
+
+
+async def test_answers_in_chunks_are_read() -> None:
+    async with service(gives({}), sends_chunks, usual=FOUND) as made, opened(made) as backend:
+        assert await backend.get_or_none(Thing, 1) is None
+        assert (await backend.get(Thing, 1)).name == "x"
+
+
+def test_each_event_loop_has_connections_of_its_own(dynamodb_url: str) -> None:
+    backend = holdall.open(dynamodb_url)
+
+    async def work(number: int) -> int:
+        await backend.initialize(Thing)
+        await backend.upsert(Thing(id=number, name=str(number)))
+        return (await backend.get(Thing, number)).id
+
+    found: list[int] = []
+    threads = [threading.Thread(target=lambda number=number: found.append(asyncio.run(work(number)))) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(found) == [0, 1, 2]
+    assert asyncio.run(work(7)) == 7
+
+    async def end() -> None:
+        await backend.drop(Thing)
+        await backend.close()
+
+    asyncio.run(end())
+
+
+# -- aioboto3 --------------------------------------------------------------------------------------------------------------------------
+
+
+async def test_the_client_of_aioboto3_carries_the_same_requests(dynamodb_url: str) -> None:
+    class Mixed(Model):
+        id: bytes = Field(primary_key=True)
+        blob: bytes | None = None
+        name: str | None = Field(default=None, unique=True)
+        number: int = 0
+
+    async with holdall.open(dynamodb_url, client="aioboto3") as backend:
+        await backend.drop(Mixed)
+        await backend.initialize(Mixed)
+        record = await backend.create(Mixed(id=b"\0", blob=b"\xff", name="x"))
+        assert await backend.get(Mixed, b"\0") == record
+        for wrong in (Mixed(id=b"\0"), Mixed(id=b"1", name="x")):
+            with pytest.raises(DuplicateKeyError):
+                await backend.create(wrong)
+        assert await backend.query(Mixed).filter(id=b"\0").update(number=F("number") + 1) == 1
+        record = await backend.get(Mixed, b"\0")
+        record.blob, record.name = b"new", "y"
+        await backend.save(record)
+        assert await backend.query(Mixed).filter(blob=b"new").allow_scan().one() == record
+        assert await backend.delete(record) is True
+        await backend.drop(Mixed)
+
+
+async def test_region_endpoint_and_credentials_come_from_the_aws_configuration(
+    dynamodb_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    settings = holdall.open(dynamodb_url).settings
+    assert settings.endpoint_url is not None  # type: ignore[attr-defined]
+    config = tmp_path / "config"
+    config.write_text("[profile shop]\nregion = eu-north-1\naws_access_key_id = profilekey\naws_secret_access_key = b\nmax_attempts = 7\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", settings.endpoint_url)  # type: ignore[attr-defined]
+    for client in ("own", "aioboto3"):
+        async with holdall.open("dynamodb://?profile=shop", client=client) as backend:
+            await backend.ping()
+            assert (await _transport(backend))._attempts == 7
+    monkeypatch.delenv("AWS_CONFIG_FILE")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    with pytest.raises(ConfigurationError, match="region"):
+        await holdall.open("dynamodb://").ping()
+
+
+texts = st.text(st.characters(codec="ascii", exclude_characters="\r\n"), max_size=20)
+
+
+@settings(max_examples=100, deadline=None)
+@given(body=st.binary(max_size=40), secret=texts.filter(bool), token=st.none() | st.just("token/+="), second=st.integers(0, 2**31))
+def test_signatures_are_those_of_botocore(body: bytes, secret: str, token: str | None, second: int) -> None:
+    target = "DynamoDB_20120810.GetItem"
+    head = Signer("localhost:8000", "eu-west-1").head(target, body, Credentials("KEY", secret, token), second).decode()
+    headers = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if line)
+    request = AWSRequest("POST", "http://localhost:8000/", data=body, headers={"X-Amz-Target": target})
+    signer = SigV4Auth(BotoCredentials("KEY", secret, token), "dynamodb", "eu-west-1")
+    request.context["timestamp"] = headers["X-Amz-Date"]
+    if token:
+        request.headers["X-Amz-Security-Token"] = token
+    request.headers["X-Amz-Date"] = headers["X-Amz-Date"]
+    text = signer.string_to_sign(request, signer.canonical_request(request))
+    assert headers["Authorization"].rpartition("Signature=")[2] == signer.signature(text, request)
