@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from holdall import Backend, BackendError, Field, Model
+from holdall import Backend, BackendError, F, Field, Model
 from tests.stores.opensearch.conftest import Ask
 
 
@@ -96,6 +96,28 @@ async def test_both_sides_are_equal_record_by_record_under_continuous_writers(ba
     assert found == expected
     assert await backend.query(Note).filter(text="old").count() == 4000
     assert await indexes(ask, backend) == ["v000003"]
+
+
+async def test_an_update_by_query_over_the_exchange_counts_each_record_once(backend: Backend, ask: Ask) -> None:
+    await backend.create_many([Note(id=number) for number in range(4000)])
+    until = asyncio.Event()
+
+    async def update() -> int:
+        rounds = 0
+        while not until.is_set():
+            assert await backend.query(Note).update(number=F("number") + 1) == 4000
+            rounds += 1
+        return rounds
+
+    task = asyncio.create_task(update())
+    for _ in range(3):
+        await backend.reindex(Note)
+        assert len(await backend.query(Note)) == 4000
+    until.set()
+    rounds = await task
+
+    assert {note.number for note in await backend.query(Note)} == {rounds}
+    assert await indexes(ask, backend) == ["v000004"]
 
 
 async def test_a_new_mapping_takes_effect(backend: Backend) -> None:

@@ -6,7 +6,7 @@ sequence numbers at a point in time, write each record on the condition that it 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,14 +17,12 @@ from holdall.query.predicates import Arithmetic
 from holdall.record.metadata import FieldSpec, ModelInfo
 from holdall.stores.opensearch.client import Pauses, is_busy
 from holdall.stores.opensearch.compiler import WINDOW, Query, filtered
-from holdall.stores.opensearch.errors import ServerError, error_of_item, translate
+from holdall.stores.opensearch.errors import error_of_item, index_is_gone, translate
 from holdall.stores.opensearch.mapping import Row
 from holdall.stores.opensearch.reading import PAGE
 from holdall.stores.opensearch.requests import CONFLICT, MISSING, Lines, ModelRequests, Run
 from holdall.stores.opensearch.unique import Reservations, claims_of
 from holdall.stores.opensearch.writing import update
-
-_GONE = frozenset({"search_context_missing_exception", "index_not_found_exception"})
 
 
 @dataclass(frozen=True)
@@ -105,16 +103,13 @@ def _computed(info: ModelInfo, spec: FieldSpec, expression: Any, row: Row) -> An
 async def _check_all(requests: ModelRequests, plan: Plan) -> None:
     body = plan.body
     assert body is not None
-    await requests.refresh()
-    scan = _Scan(requests, plan, None)
-    try:
-        while hits := await scan.next():
-            for hit in hits:
-                body(hit["_source"])
-    except BaseException:
-        scan.abandon()
-        raise
-    await scan.close()
+
+    async def check(hits: Sequence[Any]) -> None:
+        for hit in hits:
+            body(hit["_source"])
+
+    while not await _whole_pass(requests, plan, None, check):
+        pass  # the index was exchanged for a new one
 
 
 async def delete_where(requests: ModelRequests, operation: op.DeleteWhere) -> int:
@@ -144,6 +139,10 @@ class _Scan:
             "seq_no_primary_term": True,
             "track_total_hits": False,
         }
+
+    @property
+    def began(self) -> bool:
+        return self._point is not None
 
     async def next(self) -> list[Any]:
         if self._point is None:
@@ -180,22 +179,33 @@ async def _apply(requests: ModelRequests, plan: Plan) -> int:
 
 async def _round(requests: ModelRequests, plan: Plan, ids: Sequence[str] | None, done: set[str]) -> _Round:
     """Go over what matches once."""
+    state = _Round()
+
+    async def write(hits: Sequence[Any]) -> None:
+        await _write(requests, plan, [hit for hit in hits if hit["_id"] not in done], done, state)
+
+    if not await _whole_pass(requests, plan, ids, write):
+        state.interrupted = True
+    return state
+
+
+async def _whole_pass(
+    requests: ModelRequests, plan: Plan, ids: Sequence[str] | None, work: Callable[[Sequence[Any]], Awaitable[None]]
+) -> bool:
+    """Give all pages to ``work``; False when a new index has taken the old one's place meanwhile."""
     await requests.refresh()
-    scan, state = _Scan(requests, plan, ids), _Round()
+    scan = _Scan(requests, plan, ids)
     try:
         while hits := await scan.next():
-            await _write(requests, plan, [hit for hit in hits if hit["_id"] not in done], done, state)
-    except HoldallError as exc:
+            await work(hits)
+    except BaseException as error:
+        began = scan.began
         scan.abandon()
-        if isinstance(exc.__cause__, ServerError) and exc.__cause__.type in _GONE and done:
-            state.interrupted = True  # the index was replaced by a new one
-            return state
-        raise
-    except BaseException:
-        scan.abandon()
+        if began and isinstance(error, HoldallError) and index_is_gone(error.__cause__):
+            return False
         raise
     await scan.close()
-    return state
+    return True
 
 
 async def _write(requests: ModelRequests, plan: Plan, hits: Sequence[Any], done: set[str], state: _Round) -> None:
@@ -217,7 +227,7 @@ async def _write(requests: ModelRequests, plan: Plan, hits: Sequence[Any], done:
         elif item["status"] != MISSING:
             error = error_of_item(item)
             raise translate(error, requests.info.label) from error
-        elif "error" in item and error_of_item(item).type in _GONE:
+        elif "error" in item and index_is_gone(error_of_item(item)):
             state.interrupted = True
     if plan.unique:
         await _release(requests, applied)
@@ -235,17 +245,19 @@ async def _update_unique_where(requests: ModelRequests, predicate: Query, assign
     plan = Plan(predicate, True, "update", lambda source: values_of(requests, assignments, source), unique=True)
     await _check_all(requests, plan)
     changed = 0
-    scan = _Scan(requests, plan, None)
-    try:
-        while hits := await scan.next():
-            for hit in hits:
-                row = requests.shape.plain_row(hit["_source"])
+    done: set[str] = set()
+
+    async def change(hits: Sequence[Any]) -> None:
+        nonlocal changed
+        for hit in hits:
+            if hit["_id"] not in done:
+                key = requests.shape.key_of(requests.shape.plain_row(hit["_source"]))
                 values = tuple(values_of(requests, assignments, hit["_source"]))
-                changed += await update(requests, op.Update(requests.info, requests.shape.key_of(row), fields, values, None))
-    except BaseException:
-        scan.abandon()
-        raise
-    await scan.close()
+                changed += await update(requests, op.Update(requests.info, key, fields, values, None))
+                done.add(hit["_id"])
+
+    while not await _whole_pass(requests, plan, None, change):
+        pass
     return changed
 
 

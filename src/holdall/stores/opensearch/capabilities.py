@@ -17,7 +17,6 @@ CAPABILITIES = frozenset(
         C.LIST_MEMBERSHIP,
         C.DOCUMENT_PATHS,
         C.ORDER,
-        C.INDEX_ORDER,
         C.OFFSET,
         C.COUNT,
         C.CONSISTENT,

@@ -43,6 +43,14 @@ def _innermost(body: Any) -> tuple[str, str]:
     return kind, reason
 
 
+_GONE = frozenset({"search_context_missing_exception", "index_not_found_exception"})
+
+
+def index_is_gone(error: BaseException | None) -> bool:
+    """Tell whether the index behind a point in time is no longer there, because a new one has taken its place."""
+    return isinstance(error, ServerError) and error.type in _GONE
+
+
 def error_of_item(item: Mapping[str, Any]) -> ServerError:
     """Return the error of one item of a bulk answer."""
     return ServerError(item["status"], {"error": item.get("error", {})})

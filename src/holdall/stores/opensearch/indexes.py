@@ -11,7 +11,7 @@ from holdall.record.metadata import ModelInfo
 from holdall.store import Difference
 from holdall.stores.opensearch import unique
 from holdall.stores.opensearch.mapping import shape_of
-from holdall.stores.opensearch.naming import alias_of, index_of, reservations_of
+from holdall.stores.opensearch.naming import alias_of, index_of, only_of, reservations_of
 from holdall.stores.opensearch.settings import OpenSearchSettings
 
 
@@ -32,23 +32,26 @@ def aliases(info: ModelInfo, settings: OpenSearchSettings) -> Sequence[str]:
 def creation(info: ModelInfo, settings: OpenSearchSettings) -> Sequence[NewIndex]:
     """Return what a model needs."""
     alias, reservations = aliases(info, settings)
-    found = [NewIndex(alias, index_of(alias, 1), _body(alias, shape_of(info).mapping, settings))]
+    found = [_first(alias, shape_of(info).mapping, settings)]
     if info.uniques:
-        found.append(NewIndex(reservations, index_of(reservations, 1), _body(reservations, unique.MAPPING, settings)))
+        found.append(_first(reservations, unique.MAPPING, settings))
     return found
 
 
-def body_of(info: ModelInfo, settings: OpenSearchSettings) -> dict[str, Any]:
-    """Return the body of a new index of a model's records, without the alias."""
-    body = _body("", shape_of(info).mapping, settings)
-    del body["aliases"]
-    return body
+def _first(alias: str, mapping: Mapping[str, Any], settings: OpenSearchSettings) -> NewIndex:
+    name = index_of(alias, 1)
+    return NewIndex(alias, name, _body((alias, only_of(name)), mapping, settings))
 
 
-def _body(alias: str, mapping: Mapping[str, Any], settings: OpenSearchSettings) -> dict[str, Any]:
+def body_of(info: ModelInfo, name: str, settings: OpenSearchSettings) -> dict[str, Any]:
+    """Return the body of a new index of that name for a model's records, which the model's alias does not lead to yet."""
+    return _body((only_of(name),), shape_of(info).mapping, settings)
+
+
+def _body(aliases: Sequence[str], mapping: Mapping[str, Any], settings: OpenSearchSettings) -> dict[str, Any]:
     index = {"number_of_shards": settings.shards, "number_of_replicas": settings.replicas}
     index = {name: value for name, value in index.items() if value is not None}
-    return {"aliases": {alias: {}}, "mappings": dict(mapping), "settings": {"index": index}}
+    return {"aliases": {alias: {} for alias in aliases}, "mappings": dict(mapping), "settings": {"index": index}}
 
 
 def differences(info: ModelInfo, index: NewIndex, answer: Mapping[str, Any]) -> list[Difference]:

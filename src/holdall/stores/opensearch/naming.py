@@ -39,6 +39,11 @@ def index_of(alias: str, number: int) -> str:
     return f"{alias}~v{number:06d}"
 
 
+def only_of(index: str) -> str:
+    """Return the alias of this one index alone: writes by it fail when the index is gone, where its name would become a new index."""
+    return index.replace("~v", "~o")
+
+
 def number_of(index: str) -> int:
     """Return the number in the name of an index."""
     return int(index.rpartition("~v")[2])

@@ -10,7 +10,7 @@ from holdall.query import operations as op
 from holdall.query.predicates import OrderTerm
 from holdall.record.decoder import Decoder
 from holdall.stores.opensearch.compiler import WINDOW, filtered, key_wanted
-from holdall.stores.opensearch.errors import ServerError, translate
+from holdall.stores.opensearch.errors import ServerError, index_is_gone, translate
 from holdall.stores.opensearch.requests import ModelRequests, Run, sources
 
 PAGE = 1000
@@ -65,21 +65,30 @@ async def select(requests: ModelRequests, operation: op.Select) -> list[Any]:
 
 
 async def _all(requests: ModelRequests, operation: op.Select, skipped: int, wanted: int | None) -> list[Any]:
-    """Read page by page, and leave out what is skipped."""
-    reader = Reader(requests, operation, PAGE)
+    """Read page by page, and leave out what is skipped; again from the start when a new index takes the old one's place meanwhile."""
+    while True:
+        reader = Reader(requests, operation, PAGE)
+        try:
+            found = await _read(requests, operation, reader, skipped, wanted)
+        except BaseException as error:
+            began = reader.began
+            reader.abandon()
+            if began and isinstance(error, HoldallError) and index_is_gone(error.__cause__):
+                continue
+            raise
+        await reader.aclose()
+        return found
+
+
+async def _read(requests: ModelRequests, operation: op.Select, reader: Reader, skipped: int, wanted: int | None) -> list[Any]:
     found: list[Any] = []
     seen = 0
-    try:
-        while (wanted is None or seen < wanted) and (hits := await reader.fetch()):
-            first, seen = seen, seen + len(hits)
-            kept = hits[max(0, skipped - first) :]
-            if wanted is not None and seen > wanted:
-                kept = kept[: len(kept) - (seen - wanted)]
-            found += requests.rows(operation.decoder).many(sources(kept))
-    except BaseException:
-        reader.abandon()
-        raise
-    await reader.aclose()
+    while (wanted is None or seen < wanted) and (hits := await reader.fetch()):
+        first, seen = seen, seen + len(hits)
+        kept = hits[max(0, skipped - first) :]
+        if wanted is not None and seen > wanted:
+            kept = kept[: len(kept) - (seen - wanted)]
+        found += requests.rows(operation.decoder).many(sources(kept))
     return found
 
 
@@ -118,6 +127,11 @@ class Reader:
         self._requests = requests
         self._point: str | None = None
         self._done = False
+
+    @property
+    def began(self) -> bool:
+        """Whether it reads at a point in time now."""
+        return self._point is not None
 
     async def fetch(self) -> list[Any]:
         """Return the next hits; none at the end."""

@@ -67,7 +67,7 @@ class _Copying:
         """Create the new index, whose name is the lock against another one who does the same."""
         requests = self._requests
         try:
-            await requests.client.request("PUT", f"/{_path(self._new)}", body_of(requests.info, requests.settings))
+            await requests.client.request("PUT", f"/{_path(self._new)}", body_of(requests.info, self._new, requests.settings))
         except ServerError as exc:
             if exc.type != "resource_already_exists_exception":
                 raise translate(exc, requests.info.label) from exc

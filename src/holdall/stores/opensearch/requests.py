@@ -16,7 +16,7 @@ from holdall.stores.opensearch.client import Client, Pauses, is_busy
 from holdall.stores.opensearch.compiler import Compiler
 from holdall.stores.opensearch.errors import ServerError, error_of_item, translate
 from holdall.stores.opensearch.mapping import Shape, shape_of
-from holdall.stores.opensearch.naming import alias_of, reservations_of
+from holdall.stores.opensearch.naming import alias_of, only_of, reservations_of
 from holdall.stores.opensearch.rows import Rows
 from holdall.stores.opensearch.settings import OpenSearchSettings
 
@@ -137,7 +137,7 @@ class ModelRequests:
         Args:
             index: instead of the alias: an index that must not be mistaken for a later one.
         """
-        target = f"/{self.path}/_bulk{self.write}" if index is None else f"/{quote(index, safe='')}/_bulk?refresh={self._refresh}"
+        target = f"/{self.path if index is None else quote(only_of(index), safe='')}/_bulk{self.write}"
         return await self._results(lines, await self.send("POST", f"{target}&{_BULK_PARTS}", bytes(lines.buffer)), target)
 
     async def _results(self, lines: Lines, found: Any, target: str) -> list[Item]:
@@ -145,10 +145,6 @@ class ModelRequests:
         if found["errors"] and any("error" in item and is_busy(error_of_item(item)) for item in items):
             return await self._again(lines, items, target)
         return items
-
-    @property
-    def _refresh(self) -> str:
-        return self.settings.refresh or "false"
 
     async def _again(self, lines: Lines, items: list[Item], target: str) -> list[Item]:
         """Send again what was refused by a busy server, with pauses."""

@@ -10,6 +10,7 @@ from holdall.errors import BackendError, DuplicateKeyError, HoldallError
 from holdall.query import operations as op
 from holdall.stores.opensearch.errors import ServerError, error_of_item, translate
 from holdall.stores.opensearch.mapping import Row
+from holdall.stores.opensearch.naming import only_of
 from holdall.stores.opensearch.requests import CONFLICT, MISSING, Item, Lines, ModelRequests, Run
 from holdall.stores.opensearch.unique import Claim, Held, Reservations, claims_of
 from holdall.stores.opensearch.values import plain_of
@@ -157,9 +158,8 @@ async def upsert(requests: ModelRequests, operation: op.Upsert) -> list[Any]:
 
 def _target(found: Mapping[str, Any], requests: ModelRequests, action: str) -> str:
     """Return the path of a write to a document as it was read: of its own index, because numbers of another one mean nothing here."""
-    condition = f"if_seq_no={found['_seq_no']}&if_primary_term={found['_primary_term']}"
-    path = f"/{quote(found['_index'], safe='')}/{action}/{quote(found['_id'], safe='')}"
-    return f"{path}?{condition}&refresh={requests.settings.refresh or 'false'}"
+    path = f"/{quote(only_of(found['_index']), safe='')}/{action}/{quote(found['_id'], safe='')}"
+    return f"{path}{requests.write}&if_seq_no={found['_seq_no']}&if_primary_term={found['_primary_term']}"
 
 
 async def _replace(requests: ModelRequests, found: Mapping[str, Any], after: Row, part: Mapping[str, Any]) -> bool:
