@@ -8,6 +8,7 @@ import holdall
 from holdall import Backend, ConfigurationError, Field, LimitExceeded, Model, UnsupportedOperation
 from holdall.query.search import Terms
 from tests.stores.opensearch.conftest import Ask
+from tests.typing import snippets
 
 
 class Book(Model):
@@ -16,7 +17,7 @@ class Book(Model):
     tags: list[str] = []
 
 
-MODELS = (Book,)
+MODELS = (Book, snippets.Article)
 
 
 def build(annotations: dict[str, type], **fields: object) -> object:
@@ -99,3 +100,9 @@ async def test_texts_are_stored_once(backend: Backend, ask: Ask) -> None:
     source = (await ask("GET", f"/{backend.settings.prefix}book/_doc/1"))["_source"]  # type: ignore[attr-defined]
 
     assert set(source) == {"id", "title", "title#i", "tags", "tags#c", "tags#j"}
+
+
+async def test_what_the_documentation_promises_to_type_checkers_runs(backend: Backend) -> None:
+    await backend.create(snippets.Article(id=1, title="A quick fox over a lazy dog", topic="animals", size=1))
+
+    await snippets.search(backend)
