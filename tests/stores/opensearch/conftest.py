@@ -59,7 +59,7 @@ class Stub:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 lines = head.decode().split("\r\n")
                 method, path, _ = lines[0].split(" ")
-                length = next(int(line.split(":")[1]) for line in lines if line.lower().startswith("content-length"))
+                length = next((int(line.split(":")[1]) for line in lines if line.lower().startswith("content-length")), 0)
                 self.requests.append((method, path, await reader.readexactly(length)))
                 answer: tuple[int, Any] | bytes = self.answers.pop(0) if self.answers else (200, {})
                 if answer == b"":

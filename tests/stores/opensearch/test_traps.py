@@ -136,6 +136,7 @@ async def test_a_save_replaces_a_dict_and_merges_nothing(backend: Backend) -> No
     assert await ids(backend.query(Fact).filter(data__a=1)) == []
 
 
+@pytest.mark.timeout(180)
 async def test_more_than_ten_thousand_records_are_counted_read_and_streamed(backend: Backend) -> None:
     count = 10_050
     await backend.create_many([Fact(id=number, number=number % 7) for number in range(count)])

@@ -2,14 +2,18 @@
 
 import asyncio
 import json
+import ssl
+import subprocess
 from base64 import b64encode
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 
 import pytest
 
 import holdall
 from holdall import Backend, BackendError, ConnectionLost, Field, Model, StatementTimeout
+from tests.servers.process import ServerMissing, find_program
 from tests.stores.opensearch.conftest import Stub
 
 
@@ -137,6 +141,46 @@ async def test_user_and_password_are_sent_and_not_shown(wire: str) -> None:
 
     assert b64encode(b"ann:s@cret") in heads[0]
     assert "cret" not in repr(backend) + str(raised.value)
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate of this machine's own for 127.0.0.1, with its key."""
+    try:
+        program = find_program("openssl", package="openssl")
+    except ServerMissing as error:
+        pytest.skip(str(error))
+    file = tmp_path / "node.pem"
+    subject = ("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1")
+    kind = ("-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1")
+    subprocess.run([program, "req", *kind, *subject, "-keyout", str(file), "-out", str(tmp_path / "crt")], check=True, capture_output=True)
+    file.write_text(file.read_text() + (tmp_path / "crt").read_text())
+    return file
+
+
+@pytest.mark.parametrize("wire", ["holdall", "aiohttp"])
+async def test_the_certificate_of_the_server_is_checked(certificate: Path, wire: str) -> None:
+    stub = Stub()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate)
+    server = await asyncio.start_server(stub.serve, "127.0.0.1", 0, ssl=context)
+    async with server:
+        url = f"opensearch://127.0.0.1:{server.sockets[0].getsockname()[1]}?tls=true&wire={wire}"
+        async with holdall.open(f"{url}&ca_file={certificate}") as known:
+            await known.ping()
+        async with holdall.open(f"{url}&verify=false") as unchecked:
+            await unchecked.ping()
+        stranger = holdall.open(url)
+        with pytest.raises(ConnectionLost, match=r"(?i)certificate"):
+            await stranger.ping()
+        await stranger.close()
+
+
+def test_an_event_loop_that_ends_leaves_no_session_of_aiohttp(opensearch_url: str) -> None:
+    backend = holdall.open(f"{opensearch_url}&wire=aiohttp")
+
+    asyncio.run(backend.ping())
+    asyncio.run(backend.close())
 
 
 async def test_the_drivers_own_connection_does_the_same_work(opensearch_url: str) -> None:

@@ -10,6 +10,7 @@ import contextvars
 import random
 import ssl
 from collections.abc import Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import asdict
 from time import monotonic
 from typing import Any
@@ -145,6 +146,8 @@ class Client:
             for connection in _connections(transport):
                 if isinstance(connection, WireConnection):
                     connection.pool.terminate()
+                else:
+                    _abandon(connection.session)
 
     def stats(self) -> Mapping[str, Any]:
         """Return figures of the pool; empty before the first request."""
@@ -152,6 +155,15 @@ class Client:
             if isinstance(connection, WireConnection):
                 return asdict(connection.pool.stats())
         return {}
+
+
+def _abandon(session: Any) -> None:
+    """Close a session of aiohttp without waiting; also when its loop has ended."""
+    if session is not None:
+        closing: Coroutine[Any, Any, None] = session.close()
+        with suppress(StopIteration, RuntimeError):
+            closing.send(None)  # closes its sockets; what is left would only wait for them
+        closing.close()
 
 
 def _connections(transport: AsyncTransport) -> list[Any]:

@@ -21,6 +21,8 @@ from holdall.stores.opensearch.values import plain_of
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ELEMENT = path_of(()) + "e"
 _FRAGMENTS = 3
+# Words are weighed by how rare they are in all shards: by those of its own one, each shard would rank in its own way.
+_HOW = "?allow_partial_search_results=false&search_type=dfs_query_then_fetch"
 
 
 def search_body(compiler: Compiler, operation: op.Search) -> dict[str, Any]:
@@ -152,7 +154,7 @@ _FOUND: Mapping[type[Any], Callable[[Any, Any], list[tuple[Any, int]]]] = {
 async def search(requests: ModelRequests, operation: op.Search) -> op.Found:
     """Search."""
     body = search_body(requests.compiler, operation)
-    answer = await requests.ask("POST", f"/{requests.path}/_search?allow_partial_search_results=false", body)
+    answer = await requests.ask("POST", f"/{requests.path}/_search{_HOW}", body)
     hits = answer["hits"]["hits"]
     names = {f"{requests.shape.name(spec)}.{TEXT}": spec.name for spec in operation.highlights}
     marks = [{names[name]: tuple(parts) for name, parts in hit.get("highlight", {}).items()} for hit in hits]
