@@ -62,6 +62,7 @@ from holdall.record.state import is_stored as is_stored
 from holdall.session import Session as Session
 from holdall.store import Difference as Difference
 from holdall.store import Store as Store
+from holdall.write_batch import WriteBatch as WriteBatch
 
 __all__ = (
     "Backend",
@@ -116,6 +117,7 @@ __all__ = (
     "TransactionError",
     "UnsupportedOperation",
     "ValidationError",
+    "WriteBatch",
     "changes",
     "col",
     "configure",

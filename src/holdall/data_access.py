@@ -151,7 +151,8 @@ class DataAccess:
         lacking = missing(operation, self._store.capabilities)
         nothing = isinstance(operation, Select) and is_empty(operation)
         notes: list[str] = []
-        if isinstance(operation, Select) and operation.order and not index_serves(operation.info, operation.order):
+        sorts = Capability.ORDER in self._store.capabilities  # else the store has found an index, or refuses
+        if sorts and isinstance(operation, Select) and operation.order and not index_serves(operation.info, operation.order):
             fields = ", ".join(repr(("-" if term.descending else "") + term.field.name) for term in operation.order)
             notes.append(f"no declared index serves this order; Index({fields}) would")
         statement = None
@@ -288,12 +289,10 @@ class DataAccess:
         info = self._info_of(record)
         if info.generated is not None and getattr(record, info.generated.name) is None:
             return await self.create(record)
-        stamps = stamps_of(info, created=True)
-        row = row_of(info, record, stamps)
-        returning = (*info.auto_now_add, *((info.version,) if info.version is not None else ()))
-        values = await self._upserted(Upsert(info, row, info.auto_now_add, returning))
-        stamps = {**stamps, **{spec.name: value for spec, value in zip(returning, values, strict=True)}}
-        self._written(info, record, stamped_row(info, row, stamps), stamps, None)
+        operation, stamps = upsert_of(info, record)
+        values = await self._upserted(operation)
+        row, stamps = upserted(operation, stamps, values)
+        self._written(info, record, row, stamps, None)
         return record
 
     async def _upserted(self, operation: Upsert) -> Any:
@@ -432,6 +431,19 @@ def update_of(
     row = stamped_row(info, row, stamps)
     operation = Update(info, key, fields, tuple([row[spec.position] for spec in fields]), version, stored)
     return operation, row, stamps
+
+
+def upsert_of(info: ModelInfo, record: Record) -> tuple[Upsert, Mapping[str, Any]]:
+    """Return the operation that stores the record or overwrites one, and what the write sets by itself."""
+    stamps = stamps_of(info, created=True)
+    returning = (*info.auto_now_add, *((info.version,) if info.version is not None else ()))
+    return Upsert(info, row_of(info, record, stamps), info.auto_now_add, returning), stamps
+
+
+def upserted(operation: Upsert, stamps: Mapping[str, Any], values: Iterable[Any]) -> tuple[PlainRow, Mapping[str, Any]]:
+    """Return the row that an upsert has stored, and what it has set by itself, from the values that it has given."""
+    stamps = {**stamps, **{spec.name: value for spec, value in zip(operation.returning, values, strict=True)}}
+    return stamped_row(operation.info, operation.row, stamps), stamps
 
 
 def delete_of(info: ModelInfo, record: Record) -> Delete:

@@ -13,6 +13,7 @@ import holdall
 from holdall.testing import StoreSuite
 from holdall.testing.report import main, render
 from holdall.testing.suite import CHECKS
+from tests.conformance.test_dynamodb import TestDynamoDB
 from tests.conformance.test_memory import TestMemory
 from tests.conformance.test_opensearch import TestOpenSearch
 from tests.conformance.test_postgres import TestPostgreSQL
@@ -23,10 +24,11 @@ SUITES: dict[str, type[StoreSuite]] = {
     "memory://": TestMemory,
     "sqlite://": TestSQLite,
     "postgresql://localhost/x": TestPostgreSQL,
+    "dynamodb://x": TestDynamoDB,
     "opensearch://localhost?refresh=wait_for": TestOpenSearch,
 }
 # Imported for what they say, and run where they are.
-del TestMemory, TestOpenSearch, TestPostgreSQL, TestSQLite
+del TestDynamoDB, TestMemory, TestOpenSearch, TestPostgreSQL, TestSQLite
 
 
 def said(url: str, suite: type[StoreSuite]) -> Iterator[dict[str, Any]]:

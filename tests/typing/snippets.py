@@ -33,6 +33,7 @@ from holdall import (
     Session,
     Stream,
     Terms,
+    WriteBatch,
     col,
     utc_now,
     uuid7,
@@ -316,6 +317,16 @@ async def sessions(backend: Backend, ada_id: UUID, bob_id: UUID) -> None:
         backend.sessions.remove()
         backend.sessions.store(session)
         assert_type(backend.sessions.pop(), Session)
+
+
+async def batches(backend: Backend, ada: Customer) -> None:
+    async with backend.write_batch() as batch:
+        assert_type(batch, WriteBatch)
+        ada.balance -= 10
+        batch.save(ada)
+        assert_type(await batch.create(Order(customer_id=ada.id, total=Decimal(10))), Order)
+        batch.delete(ada)
+    assert_type(await backend.query(Customer).filter(name="Ada").consistent().allow_scan(), list[Customer])
 
 
 async def raw_sql(backend: Backend) -> None:

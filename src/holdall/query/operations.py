@@ -172,7 +172,7 @@ class Batch(NamedTuple):
     write that failed is raised, with the ``reasons`` of all as far as they are known.
     """
 
-    writes: Sequence[Insert | Update | Delete]
+    writes: Sequence[Insert | Upsert | Update | Delete]
 
     @property
     def info(self) -> ModelInfo:

@@ -138,3 +138,23 @@ async def test_unique_values_change_hands_within_a_batch(backend: Backend) -> No
     error = await expect(DuplicateKeyError, _write_both(backend.write_batch(), third, "create", Member(id=4)))
     assert (error.model, error.fields) == ("Member", ("email",))
     assert await backend.get_or_none(Member, 4) is None
+
+
+@CHECKS.of(Plain, Versioned, needs=NEEDS)
+async def test_a_batch_takes_writes_of_every_kind(backend: Backend) -> None:
+    """Awaited or not; an upsert tells the version that it has found."""
+    old = await backend.create(Versioned(id=1, name="old"))
+    gone = await backend.create_many([Plain(id=1), Plain(id=2)])
+    over, new = Versioned(id=1, name="over"), Versioned(id=2, name="new")
+
+    async with backend.write_batch() as batch:
+        assert await batch.upsert(over) is over
+        assert await batch.upsert(new) is new
+        assert len(await batch.create_many([Plain(id=3), Plain(id=4)])) == 2
+        await batch.delete_many(gone)
+        assert await batch.update(await backend.create(Plain(id=5))) is not None
+
+    assert (over.version, new.version, over.made) == (2, 1, old.made)
+    assert [await backend.get(Versioned, key) for key in (1, 2)] == [over, new]
+    found = await backend.get_many(Plain, [1, 2, 3, 4, 5])
+    assert [plain and plain.id for plain in found] == [None, None, 3, 4, 5]

@@ -99,7 +99,7 @@ async def test_what_has_no_path_is_refused_before_any_io_and_says_what_would_mak
 
 async def test_the_index_that_a_refusal_names_makes_a_path() -> None:
     class Served(Visit):
-        class Meta:
+        class Meta:  # pyright: ignore[reportIncompatibleVariableOverride]  - inherits nothing
             name = "served"
             indexes = (Index("stars"), Index("hall", "stars"), Index("city", "at"))
 

@@ -90,6 +90,13 @@ async def test_a_read_is_sent_again(answer: Answer) -> None:
         assert [request.target for request in made.requests[-3:]] == ["GetItem"] * 3
 
 
+async def test_who_may_not_list_tables_is_connected_all_the_same() -> None:
+    async with service(usual=refuses("AccessDeniedException")) as made, opened(made) as backend:
+        await backend.ping()
+        with pytest.raises(BackendError, match="AccessDenied"):
+            await backend.get(Thing, 1)
+
+
 async def test_attempts_have_an_end() -> None:
     async with service(gives({}), usual=THROTTLED) as made, opened(made, max_attempts=3) as backend:
         with pytest.raises(BackendError, match="ProvisionedThroughputExceeded"):
@@ -331,7 +338,11 @@ def test_each_event_loop_has_connections_of_its_own(dynamodb_url: str) -> None:
         return (await backend.get(Thing, number)).id
 
     found: list[int] = []
-    threads = [threading.Thread(target=lambda number=number: found.append(asyncio.run(work(number)))) for number in range(3)]
+
+    def run(number: int) -> None:
+        found.append(asyncio.run(work(number)))
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:

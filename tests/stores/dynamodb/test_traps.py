@@ -188,7 +188,7 @@ async def test_a_record_that_another_program_has_broken_names_the_field(backend:
     client = await client_of(backend)
     key = {"group": {"S": "a"}, "number": {"N": "1"}}
     for item, field in (({"size": {"S": "x"}}, "size"), ({"real": {"S": "zz"}}, "real"), ({"tags": {"SS": ["a"]}}, "tags")):
-        whole = {"real": {"S": "8000000000000000"}, "tags": {"L": []}, "#a.b[0] :x": {"S": ""}}
+        whole: dict[str, Any] = {"real": {"S": "8000000000000000"}, "tags": {"L": []}, "#a.b[0] :x": {"S": ""}}
         await client.call("PutItem", {"TableName": "traps.item", "Item": {**whole, **key, **item}})
         for read in (backend.get(Item, ("a", 1)), backend.query(Item).filter(group="a").all()):
             with pytest.raises(holdall.CorruptRecordError) as broken:

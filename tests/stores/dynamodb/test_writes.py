@@ -25,6 +25,8 @@ from holdall import (
 )
 from holdall.query.operations import Delete
 from holdall.record.metadata import model_info
+from holdall.stores.dynamodb import DESCRIPTOR
+from holdall.stores.dynamodb.schema import names_of
 from tests.stores.dynamodb.conftest import OpenBackend
 
 
@@ -254,6 +256,41 @@ async def test_a_read_only_backend_refuses_writes_of_every_kind(opened: OpenBack
         assert await reader.get_or_none(Account, 1) is None
         with pytest.raises(UnsupportedOperation, match="read_only"):
             await reader.store.execute(Delete(model_info(Account), (2,), None))
+
+
+async def test_tables_have_names_that_the_service_takes(opened: OpenBackend) -> None:
+    class Awkward(Model):
+        select: int = Field(primary_key=True)
+        group: int | None = Field(default=None, name="it's `a` #x", index=True)
+
+        class Meta:
+            name = "ß by"
+
+    class Short(Model):
+        id: int = Field(primary_key=True)
+
+        class Meta:
+            name = "a"
+
+    async with opened(Awkward, Short) as backend:
+        await backend.create(Awkward(select=1, group=2))
+        await backend.create(Short(id=1))
+        assert [found.select for found in await backend.query(Awkward).filter(group=2)] == [1]
+
+
+async def test_a_scratch_is_a_prefix_of_its_own_and_leaves_nothing(dynamodb_url: str) -> None:
+    settings: Any = holdall.open(dynamodb_url).settings
+    scratch = await DESCRIPTOR.make_scratch(settings)
+    async with Backend(DESCRIPTOR.make(scratch), scratch) as backend:
+        await backend.initialize(Account, Loose)
+        await backend.create(Account(id=1, email="x"))
+        store: Any = backend.store
+        transport = await store._links.get().open()
+        assert len(await names_of(transport, scratch.table_prefix)) == 4
+
+        await DESCRIPTOR.remove_scratch(settings, scratch)
+
+        assert await names_of(transport, scratch.table_prefix) == []
 
 
 async def test_initialize_refuses_a_table_that_is_another(opened: OpenBackend, dynamodb_url: str) -> None:

@@ -63,13 +63,13 @@ def _of_plan(plan: Plan, operation: Any) -> Iterable[str]:
         yield "consistency: strong"
         yield "requests: 2"
     else:
-        yield from _of_request(plan.requests[0], operation)
+        yield from _of_request(plan.requests[0])
         yield _bound(len(plan.requests), operation)
     if isinstance(operation, op.UpdateWhere | op.DeleteWhere):
         yield "then one write for each record, on the condition that it still matches"
 
 
-def _of_request(request: Request, operation: Any) -> Iterable[str]:
+def _of_request(request: Request) -> Iterable[str]:
     body = request.body
     where = f"index {body['IndexName']!r} of table {body['TableName']!r}" if "IndexName" in body else f"table {body['TableName']!r}"
     backward = ", backwards" if body.get("ScanIndexForward") is False else ""
@@ -84,11 +84,11 @@ def _of_request(request: Request, operation: Any) -> Iterable[str]:
     if request.surplus is not None:
         yield f"left out: the one item at the end of the range of {request.surplus[0]!r}"
     yield f"consistency: {'strong' if body.get('ConsistentRead') else 'eventual'}"
-    del operation
 
 
 def _bound(lookups: int, operation: Any) -> str:
     limit = operation.limit if isinstance(operation, op.Select) else None
+    shown = f"{lookups} lookup{'s' * (lookups != 1)}"
     if limit is not None:
-        return f"requests: up to the request_budget, for {lookups} lookups and a limit"
-    return f"requests: {lookups} lookups, each of one request per MB that is read"
+        return f"requests: up to the request_budget, for {shown} and a limit"
+    return f"requests: {shown}, each of one request per MB that is read"

@@ -42,7 +42,7 @@ class Style:
         return text.translate(self._escapes) if self._escaped.search(text) else text
 
 
-PLAIN = Style("\x01", 0)
+PLAIN = Style("\x01", 1)
 READABLE = Style("#", 0x30)
 
 

@@ -115,7 +115,7 @@ class Layout:
     def __init__(self, info: ModelInfo, prefix: str) -> None:
         self.info = info
         option = _single_table(info)
-        self.table = prefix + (info.name if option is None else option.table)
+        self.table = prefix + _table_name(info.name if option is None else option.table)
         self.side = f"{self.table}.unique"
         self.entity = None if option is None else info.name
         self.place = _own_place(info) if option is None else _shared_place(info, option)
@@ -166,6 +166,12 @@ class Layout:
         return until is None or bool(until["S"] > now)
 
 
+def _table_name(name: str) -> str:
+    """Return a name that the service takes: of three characters at least, each a letter, a digit or one of ``_.-``."""
+    found = re.sub(r"[^A-Za-z0-9_.-]", lambda match: f"-{ord(match[0]):x}-", name)
+    return found if len(found) >= 3 else f"{found}_table"
+
+
 def expiry(moment: datetime) -> AttributeValue:
     """Return the whole second from which the service may remove an item."""
     return {"N": str(math.ceil(moment.timestamp()))}
@@ -209,7 +215,7 @@ def _own_place(info: ModelInfo) -> Place:
 def _declared(info: ModelInfo, entity: str | None) -> Iterable[Place]:
     """Return an index for each one that the model declares: the first field is the partition, the others and the key are the order."""
     wanted: list[tuple[str, tuple[FieldSpec, ...], str | None]] = [
-        (spec.stored_name, (spec,), None) for spec in info.fields if spec.storage.index and not spec.storage.unique
+        (spec.stored_name, (spec,), None) for spec in info.fields if spec.storage.index
     ]
     for index in info.indexes:
         specs = tuple(info.by_name[name.removeprefix("-")] for name in index.fields)

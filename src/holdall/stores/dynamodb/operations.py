@@ -193,7 +193,7 @@ async def _batch(context: Context, operation: op.Batch) -> list[Any]:
     for single in operation.writes:
         layout = context.layout_of(single.info)
         write = _WRITES[type(single)](layout, single, now_of(layout))
-        if not isinstance(single, op.Insert):
+        if isinstance(single, op.Update | op.Delete):
             await _learn(context, write, single.key)
         writes.append(write)
     for attempt in range(10):
@@ -230,6 +230,7 @@ async def _without(context: Context, operation: op.Batch, gone: Sequence[int]) -
 
 _WRITES: Mapping[type[Any], Callable[[Layout, Any, str | None], Any]] = {
     op.Insert: lambda layout, operation, now: InsertWrite(layout, operation.row, now),
+    op.Upsert: UpsertWrite,
     op.Update: UpdateWrite,
     op.Delete: DeleteWrite,
 }

@@ -91,7 +91,8 @@ class Wanted:
             self.equal[spec] = test.value
             self.by.setdefault(spec, []).append(test)
         elif test.operator == "in" and not test.negated:
-            self.among[spec] = tuple(value for value in self.among.get(spec, test.value) if value in test.value)
+            said: tuple[Any, ...] = test.value
+            self.among[spec] = tuple(value for value in self.among.get(spec, said) if value in said)
             self.by.setdefault(spec, []).append(test)
 
     def _drop_implied(self, spec: FieldSpec) -> None:
@@ -137,8 +138,10 @@ def _passes(test: Test, value: Any) -> bool:
 _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {"lt": operator.lt, "lte": operator.le, "gt": operator.gt, "gte": operator.ge}
 
 
-def find(layout: Layout, normal: Normal, order: Sequence[OrderTerm], *, scan: bool, consistent: bool) -> Path | None:
-    """Return the cheapest path; None when nothing can match.
+def find(
+    layout: Layout, normal: Normal, order: Sequence[OrderTerm], *, scan: bool, consistent: bool, is_window: bool = False
+) -> Path | None:
+    """Return the cheapest path; None when nothing can match. ``is_window`` says that the order decides which records there are.
 
     Raises:
         UnsupportedOperation: there is none; the text names the index that would make one.
@@ -156,7 +159,14 @@ def find(layout: Layout, normal: Normal, order: Sequence[OrderTerm], *, scan: bo
     terms = [term for term in order if term.field not in wanted.equal]
     if scan and not terms:
         return Path("scan", layout.place, rest=normal)
-    raise _refusal(layout, wanted, terms, scan=scan, consistent=consistent)
+    remedies = [*_indexes_for(layout, wanted, terms)]
+    if consistent and layout.indexes:
+        remedies.append("leave out consistent(), which an index cannot answer")
+    if terms and not is_window:
+        remedies.append("leave the order out, by order_by() without terms")
+    if not terms:
+        remedies.append("add allow_scan(), which reads the whole table")
+    raise _refusal(layout, wanted, terms, remedies, scan=scan)
 
 
 _RANK = {"get": 0, "unique": 1, "query": 2, "scan": 3}
@@ -342,7 +352,7 @@ def _free_spec(path: Path, order: Sequence[OrderTerm]) -> FieldSpec | None:
 # -- refusals --------------------------------------------------------------------------------------------------------------------------
 
 
-def _refusal(layout: Layout, wanted: Wanted, terms: Sequence[OrderTerm], *, scan: bool, consistent: bool) -> UnsupportedOperation:
+def _refusal(layout: Layout, wanted: Wanted, terms: Sequence[OrderTerm], remedies: Sequence[str], *, scan: bool) -> UnsupportedOperation:
     info = layout.info
     conditions = sorted(
         {item.field.name for item in wanted.items if isinstance(item, Test)} | ({"alternatives"} if _has_alternatives(wanted) else set())
@@ -351,11 +361,6 @@ def _refusal(layout: Layout, wanted: Wanted, terms: Sequence[OrderTerm], *, scan
     if terms:
         shown = ", ".join(repr(("-" if term.descending else "") + term.field.name) for term in terms)
         what = f"order {info.label} by {shown}" if scan or not conditions else f"{what} in the order of {shown}"
-    remedies = [*_indexes_for(layout, wanted, terms)]
-    if consistent and layout.indexes:
-        remedies.append("leave out consistent(), which an index cannot answer")
-    if not terms:
-        remedies.append("add allow_scan(), which reads the whole table")
     missing = {Capability.ORDER} if terms else set[Capability]()
     reason = f"neither the key of table {layout.table!r} nor an index of it serves that"
     return UnsupportedOperation(f"cannot {what} on dynamodb: {reason}; {' or '.join(remedies)}", missing=missing)

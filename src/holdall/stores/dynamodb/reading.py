@@ -88,7 +88,8 @@ class Reads:
         order: Sequence[OrderTerm] = operation.order if isinstance(operation, op.Select) else ()
         writes = isinstance(operation, op.UpdateWhere | op.DeleteWhere)
         consistent = not writes and operation.consistent  # type: ignore[union-attr]
-        path = find(layout, normal, order, scan=operation.scan or self._scan, consistent=consistent)
+        window = isinstance(operation, op.Select) and (operation.limit is not None or operation.after is not None)
+        path = find(layout, normal, order, scan=operation.scan or self._scan, consistent=consistent, is_window=window)
         if path is None:
             return Plan(layout, None)
         lookups, start = path.lookups, None

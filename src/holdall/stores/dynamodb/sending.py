@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from decimal import Decimal
 from functools import partial
 from typing import Any, TypeVar
@@ -121,6 +121,16 @@ class Sender:
             answer = await reader.next(None if limit is None else limit - len(found))
             found += answer["Items"]
         return found if limit is None else found[:limit]
+
+    async def pages(self, plan: Plan, operation: Any) -> AsyncIterator[list[Item]]:
+        """Give what a plan finds page by page, for those who go through all of it by themselves."""
+        if plan.path is None or (plan.path.kind == "get" and plan.path.rest is True):
+            yield await self.items(plan, operation)
+            return
+        requests = plan.requests if plan.path.kind != "unique" else await self._owned(plan, operation)
+        reader = Reader(self.transport, requests, self.page_size)
+        while not reader.is_done:
+            yield (await reader.next())["Items"]
 
     async def _by_keys(self, plan: Plan, limit: int | None) -> list[Item]:
         layout, keys = plan.layout, plan.keys

@@ -25,7 +25,7 @@ from holdall.stores.dynamodb.reading import Reads
 from holdall.stores.dynamodb.sending import Sender
 from holdall.stores.dynamodb.settings import DynamoSettings
 from holdall.stores.dynamodb.streams import ItemStream
-from holdall.stores.dynamodb.transport import Transport
+from holdall.stores.dynamodb.transport import ServiceError, Transport
 from holdall.stores.dynamodb.values import decode
 
 
@@ -66,7 +66,7 @@ class DynamoStore:
 
     async def ping(self) -> None:
         """Make one round trip."""
-        await self._guarded("the tables", lambda transport: transport.call("ListTables", {"Limit": 1}))
+        await self._guarded("the tables", _ask)
 
     async def _guarded(self, label: str, work: Callable[[Transport], Awaitable[Any]]) -> Any:
         link = self._links.get()
@@ -171,6 +171,21 @@ class DynamoStore:
         return {**link.transport.carrier.stats(), "requests": link.transport.requests}
 
 
+async def _ask(transport: Transport) -> None:
+    """Ask for something small. Who may not see it has been answered all the same."""
+    try:
+        await transport.call("ListTables", {"Limit": 1})
+    except ServiceError as error:
+        if error.name != "AccessDeniedException":
+            raise
+
+
+def _retrieve(task: asyncio.Task[Transport]) -> None:
+    """Look at the error of a task that nobody waits for any more."""
+    if not task.cancelled():
+        task.exception()
+
+
 class _Link:
     """The transport of one event loop; whoever needs it first opens it for all."""
 
@@ -187,6 +202,7 @@ class _Link:
             if self._opening is None or self._opening.done():
                 loop = asyncio.get_running_loop()
                 self._opening = loop.create_task(open_transport(self._settings), context=contextvars.Context())
+                self._opening.add_done_callback(_retrieve)
             transport = await asyncio.shield(self._opening)
             if self._closed:
                 transport.carrier.terminate()

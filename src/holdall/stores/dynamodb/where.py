@@ -73,9 +73,11 @@ async def delete_where(context: Any, operation: op.DeleteWhere) -> int:
     plan: Plan = context.reads.plan(operation)
     if plan.path is None:
         return 0
-    rows = [plan.layout.plain(item) for item in await context.sender.items(plan, operation)]
-    done = await together(partial(_remove, context.sender, plan, operation, row) for row in rows)
-    return sum(done)
+    done = 0
+    async for items in context.sender.pages(plan, operation):
+        rows = [plan.layout.plain(item) for item in items]
+        done += sum(await together(partial(_remove, context.sender, plan, operation, row) for row in rows))
+    return done
 
 
 # -- one record ------------------------------------------------------------------------------------------------------------------------
