@@ -15,7 +15,7 @@ from itertools import count, cycle
 from random import Random
 from statistics import median
 from time import perf_counter, process_time
-from typing import Any
+from typing import Any, cast
 
 from opensearchpy import AsyncOpenSearch, Boolean, Double, Keyword, Long
 from opensearchpy._async.helpers.document import AsyncDocument
@@ -207,8 +207,8 @@ class Bench:
 
 
 def _number_of(item: Any) -> int:
-    found: Any = item
-    return int(found["id"] if isinstance(found, dict) else found.id)
+    key: Any = cast("dict[str, Any]", item)["id"] if isinstance(item, dict) else item.id
+    return int(key)
 
 
 async def _is_person(found: Any, number: int) -> None:

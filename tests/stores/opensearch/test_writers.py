@@ -90,7 +90,7 @@ async def test_a_stale_version_stays_stale_in_a_new_index(backend: Backend) -> N
 
 
 async def test_a_bulk_write_that_fails_says_what_it_has_written(backend: Backend) -> None:
-    await backend.create(Counter(id=1500, count=7))
+    await backend.create_many([Counter(id=1500, count=7), Counter(id=1700)])
     counters = [Counter(id=number) for number in range(3000)]
 
     with pytest.raises(DuplicateKeyError) as raised:
@@ -98,8 +98,11 @@ async def test_a_bulk_write_that_fails_says_what_it_has_written(backend: Backend
 
     written = set(raised.value.written)
     stored = {counter.id for counter in await backend.query(Counter)}
-    assert stored - {1500} == {counters[place].id for place in written}
-    assert len(stored) == 2000  # the first chunk, and what the second held beside the duplicate
+    assert stored - {1500, 1700} == {counters[place].id for place in written}
+    assert len(stored) == 2000  # the first chunk, and what the second held beside the duplicates
+    reasons = {place: reason for place, reason in enumerate(raised.value.reasons) if reason is not None}
+    assert {place: type(reason) for place, reason in reasons.items()} == {1500: DuplicateKeyError, 1700: DuplicateKeyError}
+    assert len(raised.value.reasons) == 3000
     assert raised.value.values == (1500,)
     assert [holdall.is_stored(counter) for counter in counters] == [place in written for place in range(3000)]
     assert (await backend.get(Counter, 1500)).count == 7

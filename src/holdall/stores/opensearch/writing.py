@@ -259,13 +259,16 @@ class _Chunk:
 
 
 async def insert_many(requests: ModelRequests, operation: op.InsertMany) -> None:
-    """Create records in chunks; the error of one tells in ``written`` which were stored."""
+    """Create records in chunks; an error tells in ``written`` which were stored, and in ``reasons`` what was wrong with the others."""
     written: list[int] = []
     for chunk in _chunks(requests, operation.rows):
         try:
             written += await _insert_chunk(requests, chunk)
         except HoldallError as exc:
             exc.written = (*written, *exc.written)
+            if exc.reasons:
+                after = len(operation.rows) - chunk.start - len(chunk.rows)
+                exc.reasons = (*[None] * chunk.start, *exc.reasons, *[None] * after)
             raise
 
 
@@ -294,9 +297,10 @@ async def _insert_chunk(requests: ModelRequests, chunk: _Chunk) -> Sequence[int]
     failed = [] if items is None else [place for place, item in enumerate(items) if "error" in item]
     if items is not None and failed:
         await reservations.release([item for place in failed for item in held[place]] if held else [])
-        error = _error_of(requests, chunk.rows[failed[0]], items[failed[0]])
-        lost = set(failed)
-        error.written = [place for number, place in enumerate(places) if number not in lost]
+        reasons = {place: _error_of(requests, chunk.rows[place], items[place]) for place in failed}
+        error = reasons[failed[0]]
+        error.written = [place for number, place in enumerate(places) if number not in reasons]
+        error.reasons = [reasons.get(number) for number in range(len(places))]
         raise error
     for row, mine in zip(chunk.rows, held, strict=False):
         await _keep(requests, reservations, mine, requests.shape.key_of(row))
