@@ -6,7 +6,7 @@ import ssl
 import subprocess
 from base64 import b64encode
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from pathlib import Path
 
 import pytest
@@ -85,6 +85,43 @@ async def test_what_is_not_http_is_a_lost_connection(stubbed: Stubbed, answer: b
         with pytest.raises(ConnectionLost, match="not HTTP"):
             await get(backend)
         assert (await get(backend)).id == 1
+
+
+async def test_what_nobody_asked_for_is_never_taken_for_an_answer(stubbed: Stubbed) -> None:
+    asked = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(BODY), BODY)
+    stray = b'HTTP/1.1 200 OK\r\ncontent-length: 47\r\n\r\n{"found":true,"_source":{"id":9,"name":"stray"}}'
+    async with stubbed((200, {}), *[asked + stray] * 3, *[asked] * 3) as stub, holdall.open(stub.url) as backend:
+        for _ in range(4):
+            with suppress(ConnectionLost):
+                assert (await get(backend)).id == 1
+
+        assert backend.store.stats()["opened"] >= 3
+
+
+async def test_a_goodbye_on_an_idle_connection_ends_it() -> None:
+    asked, ended = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(BODY), BODY))
+        if not asked.is_set():
+            await asked.wait()
+            writer.write(b"HTTP/1.1 408 Request Timeout\r\ncontent-le")
+        with suppress(ConnectionError):
+            await reader.read()
+        ended.set()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        backend = holdall.open(f"opensearch://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        assert (await get(backend)).id == 1
+        asked.set()
+        await ended.wait()
+
+        assert (await get(backend)).id == 1
+        assert backend.store.stats()["opened"] == 2
+        await backend.close()
 
 
 async def test_what_is_not_json_is_an_error_with_its_begin(stubbed: Stubbed) -> None:

@@ -57,6 +57,10 @@ class HttpProtocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Collect the answer, and hand it over when it is whole."""
+        if not self.pending:
+            # What nobody asked for, such as a proxy's good-bye, must not be taken for the answer to the next request.
+            self.terminate()
+            return
         self._buffer += data
         self.answered = True
         try:
@@ -77,8 +81,11 @@ class HttpProtocol(asyncio.Protocol):
             body = _dechunked(self._buffer)
             if body is None:
                 return
-        elif len(self._buffer) >= length:
+        elif len(self._buffer) == length:
             body = bytes(self._buffer)
+        elif len(self._buffer) > length:
+            msg = "more than one answer to one request"
+            raise ValueError(msg)
         else:
             return
         self._head = None
