@@ -161,9 +161,8 @@ class DataAccess:
                 statement = self._store.explain(operation)
             except UnsupportedOperation as exc:  # the store has found no way; running the query raises the same
                 lacking, notes = exc.missing, [str(exc)]
-        return Explanation(
-            statement, tuple(sorted(item.value for item in wanted)), tuple(sorted(item.value for item in lacking)), tuple(notes)
-        )
+        needed, refused = (tuple(sorted(item.value for item in found)) for found in (wanted, lacking))
+        return Explanation(statement, needed, refused, tuple(notes))
 
     # -- reading by key --------------------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,6 @@ from holdall import Backend, ConfigurationError, DuplicateKeyError, Field, Index
 from holdall.record.metadata import model_info
 from holdall.stores.dynamodb import SingleTable
 from holdall.stores.dynamodb.layout import layout_of
-from tests.stores.dynamodb.conftest import OpenBackend
 
 
 class Customer(Model):
@@ -126,7 +125,7 @@ async def test_drop_removes_the_records_of_the_model_alone(backend: Backend) -> 
     await backend.create(Customer(id="b", email="x"))
 
 
-async def test_an_item_of_another_kind_at_a_key_is_not_read(backend: Backend, opened: OpenBackend) -> None:
+async def test_an_item_of_another_kind_at_a_key_is_not_read(backend: Backend) -> None:
     class Impostor(Model):
         id: str = Field(primary_key=True)
 
@@ -138,6 +137,7 @@ async def test_an_item_of_another_kind_at_a_key_is_not_read(backend: Backend, op
     assert await backend.get_or_none(Customer, "a") is None
     with pytest.raises(ConfigurationError, match="could have the same key"):
         await backend.initialize(Customer, Impostor)
+    await backend.drop(Impostor)
 
 
 # -- keys ------------------------------------------------------------------------------------------------------------------------------

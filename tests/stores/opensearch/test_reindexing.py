@@ -80,6 +80,7 @@ async def indexes(ask: Ask, backend: Backend) -> list[str]:
     return sorted(name.rpartition("~")[2] for name in answer)
 
 
+@pytest.mark.timeout(180)
 async def test_both_sides_are_equal_record_by_record_under_continuous_writers(backend: Backend, ask: Ask) -> None:
     await backend.create_many([Note(id=number, text="old") for number in range(10_000, 14_000)])
     until = asyncio.Event()
@@ -98,21 +99,22 @@ async def test_both_sides_are_equal_record_by_record_under_continuous_writers(ba
     assert await indexes(ask, backend) == ["v000003"]
 
 
+@pytest.mark.timeout(180)
 async def test_an_update_by_query_over_the_exchange_counts_each_record_once(backend: Backend, ask: Ask) -> None:
-    await backend.create_many([Note(id=number) for number in range(4000)])
+    await backend.create_many([Note(id=number) for number in range(1500)])
     until = asyncio.Event()
 
     async def update() -> int:
         rounds = 0
         while not until.is_set():
-            assert await backend.query(Note).update(number=F("number") + 1) == 4000
+            assert await backend.query(Note).update(number=F("number") + 1) == 1500
             rounds += 1
         return rounds
 
     task = asyncio.create_task(update())
     for _ in range(3):
         await backend.reindex(Note)
-        assert len(await backend.query(Note)) == 4000
+        assert len(await backend.query(Note)) == 1500
     until.set()
     rounds = await task
 

@@ -39,9 +39,7 @@ def explain(reads: Reads, layout_of: Callable[[ModelInfo], Layout], operation: A
     if isinstance(operation, op.Select | op.Count | op.Exists | op.UpdateWhere | op.DeleteWhere):
         plan = reads.plan(operation)
         if isinstance(operation, op.UpdateWhere):
-            check_assignments(
-                plan.layout, operation, by_key=plan.path is not None and plan.path.kind == "get" and len(plan.path.lookups) == 1
-            )
+            check_assignments(plan.layout, operation, by_key=plan.is_by_key)
         return "\n".join(_of_plan(plan, operation))
     if isinstance(operation, op.Batch):
         return f"TransactWriteItems of {len(operation.writes)} records and their unique values"

@@ -14,7 +14,7 @@ from holdall.stores.dynamodb.capabilities import MOST_ACTIONS, MOST_REQUEST_BYTE
 from holdall.stores.dynamodb.conditions import Outcome, Write, is_failed
 from holdall.stores.dynamodb.layout import Layout
 from holdall.stores.dynamodb.reading import Reads, now_of
-from holdall.stores.dynamodb.sending import Sender, limit_of, together
+from holdall.stores.dynamodb.sending import Sender, together
 from holdall.stores.dynamodb.uniques import duplicate
 from holdall.stores.dynamodb.values import Item
 from holdall.stores.dynamodb.where import delete_where, update_where
@@ -58,7 +58,7 @@ async def _fetch_many(context: Context, operation: op.FetchMany) -> list[Any]:
 
 async def _select(context: Context, operation: op.Select) -> list[Any]:
     plan = context.reads.plan(operation)
-    return decoded(plan.layout, operation, await context.sender.items(plan, operation, limit_of(operation)))
+    return decoded(plan.layout, operation, await context.sender.items(plan, operation, operation.limit))
 
 
 async def _count(context: Context, operation: op.Count) -> int:

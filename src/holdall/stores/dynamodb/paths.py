@@ -314,7 +314,7 @@ def _lookups(
 _ANY = SortCondition("", ())
 
 
-def _condition(sort: Key, fixed: _Fixed, values: Mapping[FieldSpec, Any], bounds: Range, nulls: bool | None) -> SortCondition | None:  # noqa: FBT001  - three truths  # noqa: FBT001  - three truths
+def _condition(sort: Key, fixed: _Fixed, values: Mapping[FieldSpec, Any], bounds: Range, nulls: bool | None) -> SortCondition | None:  # noqa: FBT001  - three truths
     """Return the condition of the sort key: ``_ANY`` for all of the partition, None for nothing."""
     if sort.style is None:
         if fixed.parts:

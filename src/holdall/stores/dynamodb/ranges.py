@@ -135,7 +135,7 @@ def _native_text(key: Key, low: tuple[Any, bool], high: tuple[Any, bool]) -> Sor
 # -- composed keys ---------------------------------------------------------------------------------------------------------------------
 
 
-def composed(key: Key, bound: Sequence[str], found: Range, nulls: bool | None) -> SortCondition | None:  # noqa: FBT001  - three truths  # noqa: FBT001  - three truths
+def composed(key: Key, bound: Sequence[str], found: Range, nulls: bool | None) -> SortCondition | None:  # noqa: FBT001  - three truths
     """Return the condition of a composed sort key whose first parts are given as texts; None when there is none to make.
 
     Args:

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 from holdall.query import operations as op
 from holdall.query.planner import Normal, normalise
-from holdall.query.predicates import OrderTerm
 from holdall.record.metadata import FieldSpec
 from holdall.stores.dynamodb.expressions import Names, NeverTrue, Node, atom, compiled, every, limited, some
 from holdall.stores.dynamodb.keys import moment_text
@@ -52,6 +51,11 @@ class Plan:
     keys: tuple[Item, ...] = ()
     now: str | None = None
 
+    @property
+    def is_by_key(self) -> bool:
+        """Whether it is about one record, by its whole key."""
+        return self.path is not None and self.path.kind == "get" and len(self.path.lookups) == 1
+
 
 def now_of(layout: Layout) -> str | None:
     """Return the text of this moment for a model whose records expire."""
@@ -84,40 +88,54 @@ class Reads:
             UnsupportedOperation: there is no path. LimitExceeded: the condition is too large.
         """
         layout: Layout = self._layout_of(operation.info)
-        normal = normalise(operation.predicate)
-        order: Sequence[OrderTerm] = operation.order if isinstance(operation, op.Select) else ()
-        writes = isinstance(operation, op.UpdateWhere | op.DeleteWhere)
-        consistent = not writes and operation.consistent  # type: ignore[union-attr]
-        window = isinstance(operation, op.Select) and (operation.limit is not None or operation.after is not None)
-        path = find(layout, normal, order, scan=operation.scan or self._scan, consistent=consistent, is_window=window)
+        path = self._path(layout, operation)
         if path is None:
             return Plan(layout, None)
         lookups, start = path.lookups, None
         if isinstance(operation, op.Select) and operation.after is not None:
-            lookups, start = start_behind(layout, path, order, operation.after)
+            lookups, start = start_behind(layout, path, operation.order, operation.after)
             if not lookups:
                 return Plan(layout, None)
         now = now_of(layout)
         if path.kind == "get" and path.rest is True:
             return Plan(layout, path, keys=tuple(_key(layout, lookup) for lookup in lookups), now=now)
-        shown = operation.decoder.fields if isinstance(operation, op.Select) and not operation.decoder.tracks else None
-        make = _Maker(layout, path, now, shown, counts=isinstance(operation, op.Count), consistent=consistent or self._consistent)
         if path.kind == "unique":
             return Plan(layout, path, now=now)
         try:
-            requests = [make.scan()] if path.kind == "scan" else [make.query(lookup) for lookup in lookups]
+            requests = self._requests(layout, path, lookups, now, operation)
         except NeverTrue:
             return Plan(layout, None)
         if start is not None:
             requests[0].body["ExclusiveStartKey"] = start
-        return Plan(layout, path, tuple(requests), now=now)
+        return Plan(layout, path, requests, now=now)
+
+    def _path(self, layout: Layout, operation: Any) -> Path | None:
+        reads = isinstance(operation, op.Select | op.Count | op.Exists)
+        selects = isinstance(operation, op.Select)
+        return find(
+            layout,
+            normalise(operation.predicate),
+            operation.order if selects else (),
+            scan=operation.scan or self._scan,
+            consistent=reads and operation.consistent,
+            is_window=selects and (operation.limit is not None or operation.after is not None),
+        )
+
+    def _requests(self, layout: Layout, path: Path, lookups: Sequence[Lookup], now: str | None, operation: Any) -> tuple[Request, ...]:
+        consistent = self._consistent or getattr(operation, "consistent", False)
+        make = _Maker(layout, path, now, _shown(operation), counts=isinstance(operation, op.Count), consistent=consistent)
+        return (make.scan(),) if path.kind == "scan" else tuple(make.query(lookup) for lookup in lookups)
 
     def by_owner(self, plan: Plan, owner: Item, operation: Any) -> Request:
         """Return the request for the record that holds a unique value, if it matches the rest."""
         assert plan.path is not None
-        shown = operation.decoder.fields if isinstance(operation, op.Select) and not operation.decoder.tracks else None
-        make = _Maker(plan.layout, plan.path, plan.now, shown, counts=isinstance(operation, op.Count), consistent=True)
+        make = _Maker(plan.layout, plan.path, plan.now, _shown(operation), counts=isinstance(operation, op.Count), consistent=True)
         return make.owner(owner)
+
+
+def _shown(operation: Any) -> tuple[FieldSpec, ...] | None:
+    """Return the fields that are wanted; None for whole items."""
+    return operation.decoder.fields if isinstance(operation, op.Select) and not operation.decoder.tracks else None
 
 
 def _key(layout: Layout, lookup: Lookup) -> Item:

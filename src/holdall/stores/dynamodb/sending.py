@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from holdall.errors import HoldallError, LimitExceeded, SerializationError
-from holdall.query import operations as op
 from holdall.stores.dynamodb.capabilities import MOST_ACTIONS, MOST_KEYS
 from holdall.stores.dynamodb.conditions import Action, Write, is_failed
 from holdall.stores.dynamodb.layout import Layout
@@ -248,8 +247,3 @@ def _hashable(layout: Layout, item: Item) -> tuple[Any, ...]:
         ((tag, text),) = item[key.attribute].items()
         found.append((tag, Decimal(text) if tag == "N" else text))
     return tuple(found)
-
-
-def limit_of(operation: Any) -> int | None:
-    """Return how many records a query wants at most."""
-    return operation.limit if isinstance(operation, op.Select) else None

@@ -14,6 +14,7 @@ import time
 import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -146,6 +147,12 @@ class Transport:
         await asyncio.sleep(random.uniform(0, min(_LONGEST_DELAY, _BASE_DELAY * 2**attempt)))
 
 
+@lru_cache(maxsize=1)
+def _tls() -> ssl.SSLContext:
+    """Return what checks the server's certificate; reading those of the system takes some milliseconds."""
+    return ssl.create_default_context()
+
+
 class SignedCarrier:
     """Signs requests and sends them by connections of our own.
 
@@ -168,7 +175,7 @@ class SignedCarrier:
         self._signer = Signer(host if url.port in (None, default) else f"{host}:{url.port}", region)
         self._credentials = credentials
         self._read_timeout = read_timeout
-        self._pool = pool(host, url.port or default, ssl.create_default_context() if url.scheme == "https" else None)
+        self._pool = pool(host, url.port or default, _tls() if url.scheme == "https" else None)
         self._skew = 0.0
 
     async def send(self, target: str, body: dict[str, Any]) -> Any:

@@ -37,12 +37,11 @@ async def update_where(context: Any, operation: op.UpdateWhere) -> int:
     """Change every record that matches; return how many."""
     plan: Plan = context.reads.plan(operation)
     layout = plan.layout
-    by_key = plan.path is not None and plan.path.kind == "get" and len(plan.path.lookups) == 1
-    check_assignments(layout, operation, by_key=by_key)
+    check_assignments(layout, operation, by_key=plan.is_by_key)
     if plan.path is None:
         return 0
     normal = normalise(operation.predicate)
-    if by_key and _is_plain(layout, operation.assignments):
+    if plan.is_by_key and _is_plain(layout, operation.assignments):
         found = await _add(context.sender, plan, operation, normal)
         if found is not None:
             return found
