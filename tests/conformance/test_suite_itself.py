@@ -144,6 +144,7 @@ EXPECTED = {
         an_update_by_query_counts_versions_and_sets_times
         a_batch_writes_everything_at_its_end
         a_batch_of_which_one_write_fails_writes_nothing
+        a_batch_takes_writes_of_every_kind
     """,
     "keeps decimals as floats": """
         decimals_come_back_unchanged

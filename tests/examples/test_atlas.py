@@ -184,6 +184,20 @@ async def test_the_demo_shows_what_a_store_refuses_and_gets_right_answers_to_the
     assert "6 parts were refused by this database." in output
 
 
+async def test_the_demo_shows_what_has_no_key_or_index_as_refused(dynamodb_url: str) -> None:
+    status, output = await run_demo(dynamodb_url)
+
+    async with holdall.open(dynamodb_url) as backend:
+        await backend.drop(*MODELS)
+    assert status == 0, output
+    assert "look up by key: all 249 countries" in output
+    assert "16 states of Germany" in output
+    assert "sort refused: cannot order Country by 'name', 'code' on dynamodb" in output
+    assert 'transfers refused: session(): DynamoStore refuses it: it does not promise "sessions are interactive transactions"' in output
+    assert "by 'async with backend.write_batch() as batch:'" in output
+    assert "9 parts were refused by this database." in output
+
+
 async def test_a_part_that_the_database_refuses_is_shown_as_refused() -> None:
     def refuse(_: httpx.Request) -> httpx.Response:
         return httpx.Response(501, json={"detail": "this store has no session()"})

@@ -199,6 +199,37 @@ async def test_a_limit_is_filled_from_pages_that_are_empty_and_has_a_budget() ->
         assert len(made.requests) == 1 + 5
 
 
+async def test_reads_are_consistent_unless_the_settings_say_otherwise_and_the_query_does_not() -> None:
+    async def sent(work: Callable[[Backend], Any], **options: Any) -> bool:
+        empty = gives({"Items": [], "Count": 0, "Responses": {}})
+        async with service(gives({}), usual=empty) as made, opened(made, **options) as backend:
+            await work(backend)
+            body = made.requests[1].body
+            return bool(body.get("RequestItems", {}).get("thing", body).get("ConsistentRead", False))
+
+    reads: list[Callable[[Backend], Any]] = [
+        lambda backend: backend.get_or_none(Thing, 1),
+        lambda backend: backend.get_many(Thing, [1, 2]),
+        lambda backend: backend.query(Thing).filter(id=1).all(),
+        lambda backend: backend.query(Thing).filter(id__in=[1, 2]).all(),
+        lambda backend: backend.query(Thing).filter(id=1, name="x").count(),
+        lambda backend: backend.query(Thing).allow_scan().all(),
+    ]
+    for read in reads:
+        assert await sent(read) is True
+        assert await sent(read, consistent_reads=False) is False
+    demanded: list[Callable[[Backend], Any]] = [
+        lambda backend: backend.query(Thing).filter(id=1).consistent().all(),
+        lambda backend: backend.query(Thing).filter(id__in=[1, 2]).consistent().all(),
+        lambda backend: backend.query(Thing).filter(id=1, name="x").consistent().exists(),
+        lambda backend: backend.query(Thing).allow_scan().consistent().count(),
+        lambda backend: backend.query(Thing).filter(name="x").allow_scan().delete(),
+        lambda backend: backend.query(Thing).filter(id=1, name="x").update(name="y"),
+    ]
+    for read in demanded:
+        assert await sent(read, consistent_reads=False) is True
+
+
 # -- time ------------------------------------------------------------------------------------------------------------------------------
 
 

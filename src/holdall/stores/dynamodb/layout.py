@@ -106,7 +106,7 @@ class Layout:
     """Where the records of a model are, and how they are written.
 
     Attributes:
-        table: the table's name. ``side``: that of its unique values.
+        table: the table's name, and ``stored_name`` without the prefix. ``side``: that of its unique values.
         place: the table's own keys. ``indexes``: the secondary ones.
         entity: the name of the model in a table that it shares, else None.
         key: from a plain key to the key's attributes. ``item``: from a plain row to an item. ``row``: from an item to a row of all fields.
@@ -115,7 +115,8 @@ class Layout:
     def __init__(self, info: ModelInfo, prefix: str) -> None:
         self.info = info
         option = _single_table(info)
-        self.table = prefix + _table_name(info.name if option is None else option.table)
+        self.stored_name = _table_name(info.name if option is None else option.table)
+        self.table = prefix + self.stored_name
         self.side = f"{self.table}.unique"
         self.entity = None if option is None else info.name
         self.place = _own_place(info) if option is None else _shared_place(info, option)

@@ -50,7 +50,7 @@ async def _fetch(context: Context, operation: op.Fetch) -> Any:
 async def _fetch_many(context: Context, operation: op.FetchMany) -> list[Any]:
     layout = context.layout_of(operation.info)
     now = now_of(layout)
-    found = await context.sender.by_keys(layout, [layout.key(key) for key in operation.keys])
+    found = await context.sender.by_keys(layout, [layout.key(key) for key in operation.keys], consistent=context.consistent)
     if now is not None or layout.entity is not None:
         found = [item for item in found if layout.is_live(item, now)]
     return decoded(layout, operation, found)

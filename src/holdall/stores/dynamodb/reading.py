@@ -43,6 +43,7 @@ class Plan:
         requests: one behind the other. Empty for reads by whole keys and by unique values.
         keys: the whole keys, in the order of the answer.
         now: the moment at which records must not have expired; None where they do not.
+        consistent: whether keys are read so that every write before shows.
     """
 
     layout: Layout
@@ -50,6 +51,7 @@ class Plan:
     requests: tuple[Request, ...] = ()
     keys: tuple[Item, ...] = ()
     now: str | None = None
+    consistent: bool = True
 
     @property
     def is_by_key(self) -> bool:
@@ -98,7 +100,8 @@ class Reads:
                 return Plan(layout, None)
         now = now_of(layout)
         if path.kind == "get" and path.rest is True:
-            return Plan(layout, path, keys=tuple(_key(layout, lookup) for lookup in lookups), now=now)
+            keys = tuple(_key(layout, lookup) for lookup in lookups)
+            return Plan(layout, path, keys=keys, now=now, consistent=self._is_consistent(operation))
         if path.kind == "unique":
             return Plan(layout, path, now=now)
         try:
@@ -122,9 +125,13 @@ class Reads:
         )
 
     def _requests(self, layout: Layout, path: Path, lookups: Sequence[Lookup], now: str | None, operation: Any) -> tuple[Request, ...]:
-        consistent = self._consistent or getattr(operation, "consistent", False)
+        consistent = self._is_consistent(operation)
         make = _Maker(layout, path, now, _shown(operation), counts=isinstance(operation, op.Count), consistent=consistent)
         return (make.scan(),) if path.kind == "scan" else tuple(make.query(lookup) for lookup in lookups)
+
+    def _is_consistent(self, operation: Any) -> bool:
+        """Tell whether tables are read so that every write before shows: as the settings or the query say, and always for writes."""
+        return self._consistent or not isinstance(operation, op.Select | op.Count | op.Exists) or operation.consistent
 
     def by_owner(self, plan: Plan, owner: Item, operation: Any) -> Request:
         """Return the request for the record that holds a unique value, if it matches the rest."""

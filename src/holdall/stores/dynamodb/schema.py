@@ -22,12 +22,14 @@ class Table:
     """A table as models want it.
 
     Attributes:
+        stored_name: its name without the prefix, which differences show.
         keys: attribute and role. ``types``: of the attributes in keys. ``indexes``: the keys of each.
         expires: whether the service removes items by their time.
     """
 
-    def __init__(self, name: str, keys: Mapping[str, str], types: Mapping[str, str]) -> None:
+    def __init__(self, name: str, stored_name: str, keys: Mapping[str, str], types: Mapping[str, str]) -> None:
         self.name = name
+        self.stored_name = stored_name
         self.keys = dict(keys)
         self.types = dict(types)
         self.indexes: dict[str, dict[str, str]] = {}
@@ -78,7 +80,7 @@ def tables_of(layouts: Sequence[Layout]) -> list[Table]:
     for layout in layouts:
         label = layout.info.label
         keys, types = _keys_of(layout.place)
-        table = found.setdefault(layout.table, Table(layout.table, keys, types))
+        table = found.setdefault(layout.table, Table(layout.table, layout.stored_name, keys, types))
         if table.keys != keys:
             raise ConfigurationError(
                 f"{label} wants the keys {list(keys)} for table {layout.table!r}, and another model {list(table.keys)}"
@@ -87,7 +89,7 @@ def tables_of(layouts: Sequence[Layout]) -> list[Table]:
             table.add(place, label)
         table.expires = table.expires or layout.info.expires is not None
         if layout.info.uniques:
-            side = found.setdefault(layout.side, Table(layout.side, {"u": "HASH"}, {"u": "S"}))
+            side = found.setdefault(layout.side, Table(layout.side, f"{layout.stored_name}.unique", {"u": "HASH"}, {"u": "S"}))
             side.expires = side.expires or layout.info.expires is not None
     _refuse_collisions(layouts)
     return list(found.values())
@@ -232,14 +234,14 @@ def _differences(table: Table, found: Mapping[str, Any]) -> list[Difference]:
     result: list[Difference] = []
     wanted, has = _shown(table.keys, table.types), _shown(_read_keys(found["KeySchema"]), types)
     if wanted != has:
-        result.append(Difference("table", table.name, table.name, wanted, has))
+        result.append(Difference("table", table.stored_name, table.stored_name, wanted, has))
     indexes = {index["IndexName"]: index for index in found.get("GlobalSecondaryIndexes") or ()}
     for name, keys in table.indexes.items():
         wanted = _shown(keys, table.types) + " with all attributes"
         index = indexes.get(name)
         has_index = None if index is None else f"{_shown(_read_keys(index['KeySchema']), types)} with {_projection(index)}"
         if wanted != has_index:
-            result.append(Difference("index", table.name, name, wanted, has_index))
+            result.append(Difference("index", table.stored_name, name, wanted, has_index))
     return result
 
 
@@ -262,13 +264,13 @@ async def compare(transport: Transport, layouts: Sequence[Layout]) -> list[Diffe
     for table in tables_of(layouts):
         found = await describe(transport, table.name)
         if found is None:
-            result.append(Difference("table", table.name, table.name, _shown(table.keys, table.types), None))
+            result.append(Difference("table", table.stored_name, table.stored_name, _shown(table.keys, table.types), None))
             continue
         result += _differences(table, found)
         extra = {index["IndexName"] for index in found.get("GlobalSecondaryIndexes") or ()} - table.indexes.keys()
-        result += [Difference("index", table.name, name, None, "an index of the table") for name in sorted(extra)]
+        result += [Difference("index", table.stored_name, name, None, "an index of the table") for name in sorted(extra)]
         if table.expires != await _expires(transport, table.name):
             shown = ("removes what has expired", "keeps what has expired")
             wanted, has = shown if table.expires else reversed(shown)
-            result.append(Difference("table", table.name, table.name, wanted, has))
+            result.append(Difference("table", table.stored_name, table.stored_name, wanted, has))
     return result

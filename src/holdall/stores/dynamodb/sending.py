@@ -90,12 +90,11 @@ class Reader:
 class Sender:
     """Carries out the plans of one store on one transport."""
 
-    def __init__(self, transport: Transport, reads: Reads, *, page_size: int | None, budget: int, consistent: bool) -> None:
+    def __init__(self, transport: Transport, reads: Reads, *, page_size: int | None, budget: int) -> None:
         self.transport = transport
         self._reads = reads
         self.page_size = page_size
         self._budget = budget
-        self._consistent = consistent
 
     # -- reading -----------------------------------------------------------------------------------------------------------------------
 
@@ -134,9 +133,9 @@ class Sender:
     async def _by_keys(self, plan: Plan, limit: int | None) -> list[Item]:
         layout, keys = plan.layout, plan.keys
         if len(keys) == 1:
-            found: Sequence[Item | None] = [await self.item(layout, *keys, consistent=self._consistent)]
+            found: Sequence[Item | None] = [await self.item(layout, *keys, consistent=plan.consistent)]
         else:
-            by_key = {_hashable(layout, item): item for item in await self.by_keys(layout, keys)}
+            by_key = {_hashable(layout, item): item for item in await self.by_keys(layout, keys, consistent=plan.consistent)}
             found = [by_key.get(_hashable(layout, key)) for key in keys]
         items = [item for item in found if item is not None and layout.is_live(item, plan.now)]
         return items if limit is None else items[:limit]
@@ -149,16 +148,16 @@ class Sender:
         found = (await self.transport.call("GetItem", body)).get("Item")
         return [] if found is None else [self._reads.by_owner(plan, found["k"]["M"], operation)]
 
-    async def by_keys(self, layout: Layout, keys: Sequence[Item]) -> list[Item]:
+    async def by_keys(self, layout: Layout, keys: Sequence[Item], *, consistent: bool) -> list[Item]:
         """Return items by their keys, those that exist, in any order; expired ones as well."""
         if len(keys) <= MOST_KEYS:
-            return await self._batch(layout, keys)
+            return await self._batch(layout, keys, consistent)
         chunks = [keys[start : start + MOST_KEYS] for start in range(0, len(keys), MOST_KEYS)]
-        return [item for items in await together(partial(self._batch, layout, chunk) for chunk in chunks) for item in items]
+        return [item for items in await together(partial(self._batch, layout, chunk, consistent) for chunk in chunks) for item in items]
 
-    async def _batch(self, layout: Layout, keys: Sequence[Item]) -> list[Item]:
+    async def _batch(self, layout: Layout, keys: Sequence[Item], consistent: bool) -> list[Item]:  # noqa: FBT001  - of partial
         """Read up to a hundred keys; what the service leaves out is asked for again, after a pause, up to a bound."""
-        wanted: Body = {layout.table: {"Keys": list(keys), "ConsistentRead": self._consistent}}
+        wanted: Body = {layout.table: {"Keys": list(keys), "ConsistentRead": consistent}}
         found: list[Item] = []
         fruitless = 0
         while wanted:

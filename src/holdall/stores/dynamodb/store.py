@@ -124,7 +124,6 @@ class DynamoStore:
             self._reads,
             page_size=settings.page_size,
             budget=settings.request_budget,
-            consistent=settings.consistent_reads,
         )
         return Context(sender, self._reads, self.layout, settings.consistent_reads)
 
