@@ -35,7 +35,7 @@ check: .venv/dev.stamp ## lint, format, types, layers, architecture
 
 support: .venv/dev.stamp ## run the conformance suite on every store, and make docs/support.md of what it shows
 	@scripts/install-servers
-	@$(PY) -m pytest -q -p holdall.testing.report --holdall-report .support.json $(addprefix tests/conformance/test_,memory.py sqlite.py postgres.py mysql.py dynamodb.py)
+	@$(PY) -m pytest -q -p holdall.testing.report --holdall-report .support.json $(addprefix tests/conformance/test_,memory.py sqlite.py postgres.py mysql.py dynamodb.py opensearch.py)
 	@$(PY) -m holdall.testing.report .support.json --output docs/support.md
 	@rm -f .support.json
 

@@ -36,7 +36,6 @@ from holdall.errors import is_retryable as is_retryable
 from holdall.opening import configure as configure
 from holdall.opening import get_backend as get_backend
 from holdall.opening import open as open
-from holdall.query.builder import Explanation as Explanation
 from holdall.query.builder import Page as Page
 from holdall.query.builder import QueryBuilder as QueryBuilder
 from holdall.query.expressions import Column as Column
@@ -44,6 +43,15 @@ from holdall.query.expressions import Condition as Condition
 from holdall.query.expressions import F as F
 from holdall.query.expressions import Q as Q
 from holdall.query.expressions import col as col
+from holdall.query.runner import Explanation as Explanation
+from holdall.query.search import Bucket as Bucket
+from holdall.query.search import Dates as Dates
+from holdall.query.search import Hit as Hit
+from holdall.query.search import Ranges as Ranges
+from holdall.query.search import SearchBuilder as SearchBuilder
+from holdall.query.search import SearchResult as SearchResult
+from holdall.query.search import Suggestion as Suggestion
+from holdall.query.search import Terms as Terms
 from holdall.query.stream import Stream as Stream
 from holdall.record.fields import Field as Field
 from holdall.record.fields import Index as Index
@@ -59,6 +67,7 @@ from holdall.write_batch import WriteBatch as WriteBatch
 __all__ = (
     "Backend",
     "BackendError",
+    "Bucket",
     "Capability",
     "Column",
     "CommitUnknownError",
@@ -67,6 +76,7 @@ __all__ = (
     "ConflictError",
     "ConnectionLost",
     "CorruptRecordError",
+    "Dates",
     "DeadlockError",
     "Difference",
     "DuplicateKeyError",
@@ -75,6 +85,7 @@ __all__ = (
     "F",
     "Field",
     "ForeignKeyError",
+    "Hit",
     "HoldallError",
     "Index",
     "LimitExceeded",
@@ -90,6 +101,9 @@ __all__ = (
     "Q",
     "QueryBuilder",
     "QueryError",
+    "Ranges",
+    "SearchBuilder",
+    "SearchResult",
     "SerializationError",
     "Session",
     "SessionClosed",
@@ -98,6 +112,8 @@ __all__ = (
     "StatementTimeout",
     "Store",
     "Stream",
+    "Suggestion",
+    "Terms",
     "TransactionError",
     "UnsupportedOperation",
     "ValidationError",

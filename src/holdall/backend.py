@@ -22,7 +22,7 @@ from holdall.record.metadata import ModelInfo, model_info
 from holdall.record.record import Record
 from holdall.session import Session, SessionBlock, Sessions, check_given
 from holdall.settings import Settings
-from holdall.store import BeginOptions, Difference, Executor, Isolation, Store
+from holdall.store import BeginOptions, Difference, Executor, Isolation, Reindexing, Store
 from holdall.wrappers import watching
 from holdall.wrappers.coalescing import Coalescing
 from holdall.wrappers.refusing import refuse
@@ -183,6 +183,22 @@ class Backend(DataAccess):
         if Capability.SCHEMA_CHECK not in self._store.capabilities:
             raise refuse(self._store, "check()", "it", (Capability.SCHEMA_CHECK,))
         return await self._store.compare(infos)
+
+    async def reindex(self, model: type[Record]) -> None:
+        """Build the index of a model anew, by what the model says now, while the old one serves; then put it in the old one's place.
+
+        Others may go on reading and writing; writes wait for the moment of the exchange.
+
+        Raises:
+            UnsupportedOperation: the store keeps no such indexes.
+        """
+        self._check_open()
+        self._check_writable("reindex()")
+        info = model_info(model)
+        if Capability.REINDEX not in self._store.capabilities or not isinstance(self._store, Reindexing):
+            raise refuse(self._store, "reindex()", "it", (Capability.REINDEX,))
+        check_models(self._store, [info])
+        await self._store.reindex(info)
 
     async def drop(self, *models: type[Record]) -> None:
         """Remove the tables of models with all their records, if they exist."""

@@ -44,6 +44,9 @@ class Capability(Enum):
     LOCK_NOWAIT = "a locking read can refuse to wait"
     SKIP_LOCKED = "a locking read can skip records that are locked"
     RAW_SQL = "raw SQL with named parameters"
+    FRESH_QUERIES = "queries see what was written before them"
+    SEARCH = "search() finds text, ranked, with highlights, facets and suggestions"
+    REINDEX = "reindex() builds the index of a model anew while the old one serves"
     SCHEMA_CHECK = "check() finds every difference between the database and what initialize() would make"
 
 

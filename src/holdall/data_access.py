@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from holdall.capabilities import Capability
 from holdall.errors import ConflictError, DuplicateKeyError, HoldallError, NotFoundError, QueryError, UnsupportedOperation, ValidationError
-from holdall.query.builder import Explanation, QueryBuilder, validate_again
+from holdall.query.builder import QueryBuilder, validate_again
 from holdall.query.operations import (
     Batch,
     Delete,
@@ -27,6 +27,7 @@ from holdall.query.operations import (
 )
 from holdall.query.planner import index_serves, is_empty, missing, needs
 from holdall.query.predicates import TRUE, And, Leaf, Predicate
+from holdall.query.runner import Explanation
 from holdall.query.stream import RowStream
 from holdall.record.decoder import Decoder
 from holdall.record.encoder import encode
@@ -160,9 +161,8 @@ class DataAccess:
                 statement = self._store.explain(operation)
             except UnsupportedOperation as exc:  # the store has found no way; running the query raises the same
                 lacking, notes = exc.missing, [str(exc)]
-        return Explanation(
-            statement, tuple(sorted(item.value for item in wanted)), tuple(sorted(item.value for item in lacking)), tuple(notes)
-        )
+        needed, refused = (tuple(sorted(item.value for item in found)) for found in (wanted, lacking))
+        return Explanation(statement, needed, refused, tuple(notes))
 
     # -- reading by key --------------------------------------------------------------------------------------------------------------
 

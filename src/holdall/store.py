@@ -169,6 +169,15 @@ class Sharing(Protocol):
 
 
 @runtime_checkable
+class Reindexing(Protocol):
+    """A store that declares ``Capability.REINDEX``."""
+
+    async def reindex(self, info: ModelInfo, /) -> None:
+        """Build a new index of a model's records while the old one serves, and put it in its place."""
+        ...
+
+
+@runtime_checkable
 class Descriptor(Protocol):
     """What an entry point of the group ``holdall.stores`` names: it makes stores, and imports no driver until it does."""
 

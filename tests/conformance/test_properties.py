@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +18,11 @@ from tests.conformance.strategies import asked, conditions, orders, rows, tied_o
 MODELS = (Sample,)
 several = st.lists(asked, min_size=4, max_size=12)
 NAMES = ("id", "text", "exact", "data", "part", "color", "moment")
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres", "opensearch"])
+def backend_url(request: pytest.FixtureRequest) -> str:
+    return str(request.getfixturevalue(f"{request.param}_url"))
 
 
 def build(backend: Backend, query: Asked) -> QueryBuilder[Sample]:

@@ -16,6 +16,7 @@ from holdall.testing.suite import CHECKS
 from tests.conformance.test_dynamodb import TestDynamoDB
 from tests.conformance.test_memory import TestMemory
 from tests.conformance.test_mysql import TestAsyncmy, TestMySQL
+from tests.conformance.test_opensearch import TestOpenSearch
 from tests.conformance.test_postgres import TestPostgreSQL
 from tests.conformance.test_sqlite import TestSQLite
 
@@ -27,9 +28,10 @@ SUITES: dict[str, type[StoreSuite]] = {
     "mysql://localhost/x": TestMySQL,
     "mysql+asyncmy://localhost/x": TestAsyncmy,
     "dynamodb://x": TestDynamoDB,
+    "opensearch://localhost?refresh=wait_for": TestOpenSearch,
 }
 # Imported for what they say, and run where they are.
-del TestAsyncmy, TestDynamoDB, TestMemory, TestMySQL, TestPostgreSQL, TestSQLite
+del TestAsyncmy, TestDynamoDB, TestMemory, TestMySQL, TestOpenSearch, TestPostgreSQL, TestSQLite
 
 
 def said(url: str, suite: type[StoreSuite]) -> Iterator[dict[str, Any]]:

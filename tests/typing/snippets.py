@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue, PrivateAttr
 import holdall
 from holdall import (
     Backend,
+    Dates,
     Engine,
     Explanation,
     F,
@@ -26,8 +27,12 @@ from holdall import (
     Page,
     Q,
     QueryBuilder,
+    Ranges,
+    SearchBuilder,
+    SearchResult,
     Session,
     Stream,
+    Terms,
     WriteBatch,
     col,
     utc_now,
@@ -59,6 +64,14 @@ class Order(Model):
     id: UUID = Field(default_factory=uuid7, primary_key=True)
     customer_id: UUID = Field(references=Customer, on_delete="restrict", index=True)
     total: Decimal = Field(max_digits=18, decimal_places=2)
+
+
+class Article(Model):
+    id: int = Field(primary_key=True)
+    title: str = Field(search="english")
+    topic: str = ""
+    size: int = 0
+    made: datetime = Field(default_factory=utc_now)
 
 
 class Regular(Customer):
@@ -354,6 +367,21 @@ async def active_record(url: str) -> None:
     assert_type(holdall.get_backend("audit"), Backend)
     await backend.drop(Customer)
     await backend.close()
+
+
+async def search(backend: Backend) -> None:
+    asked = backend.query(Article).filter(topic="animals").search("quick fox", fields=["title"], operator="and", fuzziness="auto")
+    assert_type(asked, SearchBuilder[Article])
+    more = asked.phrase("lazy dog", slop=1).highlight("title").facets(topics=Terms("topic"), sizes=Ranges("size", [(None, 5)]))
+    found = await more.facets(days=Dates("made", "day")).suggest("quik").limit(10).offset(0)
+    assert_type(found, SearchResult[Article])
+    assert_type(found.records, list[Article])
+    assert_type(found.hits[0].record, Article)
+    assert_type(found.hits[0].score, float)
+    assert_type(found.facets["topics"][0].count, int)
+    assert_type(found.suggestions[0].text, str)
+    assert_type(await backend.query(Article).values("title").search("fox").all(), SearchResult[dict[str, Any]])
+    await backend.reindex(Article)
 
 
 async def errors(backend: Backend) -> None:

@@ -4,74 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, Self, TypeVar, cast
 
 import pydantic
 
 from holdall.errors import CorruptRecordError, MultipleResultsError, NotFoundError, QueryError
 from holdall.query import cursors
 from holdall.query.expressions import Column, Condition, Order
-from holdall.query.operations import Count, DeleteWhere, Exists, Lock, Operation, Select, UpdateWhere
+from holdall.query.operations import Count, DeleteWhere, Exists, Lock, Select, UpdateWhere
 from holdall.query.planner import is_empty
 from holdall.query.predicates import TRUE, And, Leaf, Not, OrderTerm, Predicate
 from holdall.query.resolve import resolve_all, resolve_assignments, resolve_order, total_order
-from holdall.query.stream import RowStream, Stream
+from holdall.query.runner import Explanation, Runner
+from holdall.query.search import Asked, Fuzziness, SearchBuilder
+from holdall.query.stream import Stream
 from holdall.query.writes import stamped
-from holdall.record.decoder import Decoder, shape_fields, shape_specs
+from holdall.record.decoder import shape_fields, shape_specs
 from holdall.record.metadata import ModelInfo
 from holdall.record.record import validate
 
 T_co = TypeVar("T_co", covariant=True)
 V = TypeVar("V")
 _MOST = 2**63 - 1  # what every store takes as a limit
-
-
-class Runner(Protocol):
-    """What a query needs to run: a backend or a session."""
-
-    @property
-    def cursor_key(self) -> str | None:
-        """The key that signs cursors."""
-        ...
-
-    def decoder(self, info: ModelInfo, names: tuple[str, ...] | None = None, shape: Any = None) -> Decoder:
-        """Return what turns rows of these fields (None: all) into objects of the shape (None: the model)."""
-        ...
-
-    async def run_operation(self, operation: Operation) -> Any:
-        """Check that the store keeps the promise, then carry out the operation."""
-        ...
-
-    async def open_stream(self, operation: Select, batch: int) -> RowStream:
-        """Check that the store keeps the promise, then start the query."""
-        ...
-
-    def explain_operation(self, operation: Operation) -> Explanation:
-        """Say what would be sent."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Explanation:
-    """What a query will send, and what it needs.
-
-    Attributes:
-        statement: the native request, without values. None when nothing is sent, or the query is refused.
-        needs: the capabilities that it needs. ``missing``: those that the store does not declare.
-        notes: what is worth knowing, such as an order that no index serves.
-    """
-
-    statement: str | None
-    needs: tuple[str, ...]
-    missing: tuple[str, ...]
-    notes: tuple[str, ...]
-
-    def __str__(self) -> str:
-        """Return all of it as text."""
-        lines = [self.statement or "nothing is sent"]
-        lines += [f"needs: {item}" for item in self.needs]
-        lines += [f"missing: {item}" for item in self.missing]
-        return "\n".join((*lines, *self.notes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +149,31 @@ class QueryBuilder(Generic[T_co]):
         names = shape_fields(shape)
         shape_specs(self._info, names, shape)
         return cast("QueryBuilder[V]", self._with(_names=names, _shape=shape))
+
+    def search(
+        self,
+        text: str | None = None,
+        *,
+        fields: Iterable[str] = (),
+        operator: Literal["or", "and"] = "or",
+        fuzziness: Fuzziness | None = None,
+    ) -> SearchBuilder[T_co]:
+        """Search what matches for a text, ranked; without one, for facets and suggestions alone.
+
+        Args:
+            fields: where to look; those with ``Field(search=…)`` unless told.
+            operator: "and" wants all words in one field, "or" any.
+            fuzziness: how many letters of a word may differ; "auto" goes by its length.
+
+        Raises:
+            QueryError: a field that cannot be searched.
+        """
+        if self._lock is not None:
+            msg = "search() takes no for_update(); read what it finds with a lock"
+            raise QueryError(msg)
+        asked = Asked(self._runner, self._info, self._predicate, self._order or (), self._names, self._shape, self._limit, self._offset)
+        builder: SearchBuilder[T_co] = SearchBuilder(asked)
+        return builder if text is None else builder.search(text, fields=fields, operator=operator, fuzziness=fuzziness)
 
     # -- running ---------------------------------------------------------------------------------------------------------------------
 

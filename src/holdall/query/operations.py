@@ -192,7 +192,84 @@ class Raw(NamedTuple):
     many: Sequence[Mapping[str, Any]] = ()
 
 
-Read = Fetch | FetchMany | Select | Count | Exists
+class Match(NamedTuple):
+    """A text that is looked for in fields; ``phrase`` wants its words together, moved by ``slop`` places at most."""
+
+    text: str
+    fields: tuple[FieldSpec, ...]
+    operator: Literal["or", "and"]
+    fuzziness: Literal["auto", 0, 1, 2] | None
+    phrase: bool
+    slop: int
+
+
+class TermsFacet(NamedTuple):
+    """Count the most frequent values → pairs of Python value and number."""
+
+    name: str
+    field: FieldSpec
+    size: int
+
+
+class RangesFacet(NamedTuple):
+    """Count what lies between plain bounds, the second excluded → pairs of Python bounds and number, in their order."""
+
+    name: str
+    field: FieldSpec
+    bounds: tuple[tuple[Any, Any], ...]
+
+
+class DatesFacet(NamedTuple):
+    """Count by periods in UTC → pairs of their begin and number, the earliest first; empty ones are left out."""
+
+    name: str
+    field: FieldSpec
+    every: Literal["minute", "hour", "day", "week", "month", "quarter", "year"]
+
+
+FacetPlan = TermsFacet | RangesFacet | DatesFacet
+
+
+class Suggest(NamedTuple):
+    """Say what a text may have been meant to be, by the words of a field."""
+
+    text: str
+    field: FieldSpec
+    size: int
+
+
+class Search(NamedTuple):
+    """Search the full text of what matches → ``Found``.
+
+    Attributes:
+        matches: all of them hold; without any, every record that matches the predicate is found.
+        order: instead of the rank; the key comes last in either case.
+    """
+
+    info: ModelInfo
+    predicate: Predicate
+    decoder: Decoder
+    matches: tuple[Match, ...]
+    order: tuple[OrderTerm, ...]
+    highlights: tuple[FieldSpec, ...]
+    facets: tuple[FacetPlan, ...]
+    suggest: Suggest | None
+    limit: int
+    offset: int
+
+
+class Found(NamedTuple):
+    """What a search gives: records, their scores and highlights by field name; how many there are in all; facets; texts with scores."""
+
+    records: Sequence[Any]
+    scores: Sequence[float]
+    highlights: Sequence[Mapping[str, tuple[str, ...]]]
+    total: int
+    facets: Mapping[str, Sequence[tuple[Any, int]]]
+    suggestions: Sequence[tuple[str, float]]
+
+
+Read = Fetch | FetchMany | Select | Count | Exists | Search
 Write = Insert | InsertMany | InsertAbsent | Upsert | Update | UpdateWhere | Delete | DeleteMany | DeleteWhere | Batch
 Operation = Read | Write | Raw
 
@@ -203,6 +280,7 @@ NEEDS: Mapping[type[Any], frozenset[Capability]] = {
     Select: frozenset(),
     Count: frozenset({Capability.COUNT}),
     Exists: frozenset({Capability.COUNT}),
+    Search: frozenset({Capability.SEARCH}),
     Insert: frozenset({Capability.WRITE}),
     InsertMany: frozenset({Capability.WRITE}),
     InsertAbsent: frozenset({Capability.WRITE, Capability.UNIQUE}),

@@ -20,6 +20,7 @@ from holdall.query.operations import (
     Fetch,
     Lock,
     Operation,
+    Search,
     Select,
     UpdateWhere,
 )
@@ -266,6 +267,7 @@ _MORE_NEEDS: Mapping[type[Any], Callable[[Any], Iterable[Capability]]] = {
     Count: _query_needs,
     Exists: _query_needs,
     UpdateWhere: _update_needs,
+    Search: lambda operation: _predicate_needs(operation.predicate),
     DeleteWhere: lambda operation: _predicate_needs(operation.predicate),
 }
 

@@ -42,6 +42,7 @@ class Storage:
     on_delete: OnDelete = "restrict"
     enforce: bool = True
     name: str | None = None
+    search: str | None = None
     expires: bool = False
 
     def __post_init__(self) -> None:
@@ -80,6 +81,7 @@ class FieldOptions(TypedDict, total=False):
     on_delete: OnDelete
     enforce: bool
     name: str | None
+    search: str | None
     expires: bool
     alias: str | None
     alias_priority: int | None
@@ -139,6 +141,8 @@ def Field(default: Any = ..., **options: Any) -> Any:  # noqa: N802  - stands wh
         references: the model (or its name) whose key this field holds; ``on_delete`` says what its removal does:
             "restrict", "cascade" or "set_null". ``enforce=False`` declares the reference without a foreign key.
         name: the stored name; default: the field's.
+        search: the text can be searched by ``query.search``, analysed in this way: "standard", a language such as "english", or another
+            analyser of the store. A store without full-text search passes over it, and refuses the search.
         expires: a ``datetime | None`` at which the record ceases to be: the store removes it, and no read finds it from then on.
         options: everything else goes to ``pydantic.Field``.
 

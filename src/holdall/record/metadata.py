@@ -386,7 +386,7 @@ def _single(model: type[Record], fields: tuple[FieldSpec, ...], role: str) -> Fi
 
 
 def _check(info: ModelInfo) -> None:
-    for problem in (*_key_problems(info), *_field_problems(info), *_index_problems(info)):
+    for problem in (*_key_problems(info), *_field_problems(info), *_search_problems(info), *_index_problems(info)):
         msg = f"{info.label}{problem}"
         raise ConfigurationError(msg)
 
@@ -416,6 +416,12 @@ def _field_problems(info: ModelInfo) -> Iterable[str]:
             yield f".{spec.name}: a version cannot be None"
         if spec.reference is not None and spec.reference.on_delete == "set_null" and not spec.nullable:
             yield f".{spec.name}: on_delete='set_null' needs a field that can be None"
+
+
+def _search_problems(info: ModelInfo) -> Iterable[str]:
+    for spec in info.fields:
+        if spec.storage.search is not None and (spec.type.kind is not Kind.STR or spec.type.enum is not None):
+            yield f".{spec.name}: search={spec.storage.search!r} needs a text, not {spec.type}"
 
 
 def _index_problems(info: ModelInfo) -> Iterable[str]:

@@ -27,6 +27,7 @@ from holdall.testing import (
     suite_races,
     suite_random,
     suite_schema,
+    suite_search,
     suite_sessions,
     suite_values,
     suite_writes,
@@ -51,6 +52,7 @@ CHECKS = Checks(
         suite_sessions,
         suite_races,
         suite_schema,
+        suite_search,
     )
 )
 OpenBackend = Callable[[], AbstractAsyncContextManager[Backend]]

@@ -98,6 +98,26 @@ class Person(Model):
         name = "suite_person"
 
 
+class Article(Model):
+    """Texts to search in."""
+
+    id: int = Field(primary_key=True)
+    title: str = Field(default="", search="standard")
+    body: str | None = Field(default=None, search="english")
+    topic: str | None = None
+    words: int | None = None
+    price: Decimal | None = Field(default=None, max_digits=18, decimal_places=2)
+    shown: bool = True
+    tags: list[str] = Field(default_factory=list)
+    day: date | None = None
+    moment: datetime | None = None
+
+    class Meta:
+        """Stored apart from the models of applications."""
+
+        name = "suite_article"
+
+
 class Plain(Model):
     """Nothing that needs a capability."""
 

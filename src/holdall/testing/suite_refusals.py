@@ -14,7 +14,7 @@ from holdall.query.stream import RowStream
 from holdall.record.metadata import ModelInfo
 from holdall.store import BeginOptions, Difference, Store
 from holdall.testing.suite_checks import expect
-from holdall.testing.suite_models import Child, Fleeting, Member, Person, Plain, Sample, Ticket
+from holdall.testing.suite_models import Article, Child, Fleeting, Member, Person, Plain, Sample, Ticket
 
 C = Capability
 Probe = Callable[[Backend], Awaitable[object]]
@@ -198,10 +198,26 @@ async def _bulk_fails_loudly(backend: Backend) -> None:
     await backend.drop(Plain)
 
 
+async def _reads_by_key_are_fresh(backend: Backend) -> None:
+    """Where queries lag behind writes, reads by key do not."""
+    await backend.drop(Plain)
+    await backend.initialize(Plain)
+    record = await backend.create(Plain(id=1, name="a"))
+    assert await backend.get(Plain, 1) == record
+    record.name = "b"
+    await backend.save(record)
+    assert await backend.get_many(Plain, [1, 2]) == [record, None]
+    await backend.delete(record)
+    assert await backend.get_or_none(Plain, 1) is None
+    await backend.drop(Plain)
+
+
 # Where the second is missing, it is what is refused: without a session there is no savepoint to ask for.
 _WITHIN: Mapping[Capability, Capability] = {
     C.SAVEPOINTS: C.SESSIONS,
     C.ATOMIC_BULK: C.WRITE,
+    C.FRESH_QUERIES: C.WRITE,
+    C.REINDEX: C.WRITE,
     C.UNIQUE: C.WRITE,
     C.FOREIGN_KEYS: C.WRITE,
     C.GENERATED_KEYS: C.WRITE,
@@ -209,7 +225,10 @@ _WITHIN: Mapping[Capability, Capability] = {
     C.WRITE_BATCH: C.WRITE,
     C.INDEX_ORDER: C.ORDER,
 }
-_WEAKER: Mapping[Capability, Callable[[Backend], Awaitable[None]]] = {C.ATOMIC_BULK: _bulk_fails_loudly}
+_WEAKER: Mapping[Capability, Callable[[Backend], Awaitable[None]]] = {
+    C.ATOMIC_BULK: _bulk_fails_loudly,
+    C.FRESH_QUERIES: _reads_by_key_are_fresh,
+}
 _PROBES: Mapping[Capability, Probe] = {
     C.WRITE: lambda backend: backend.create(Plain(id=1)),
     C.WRITE_BATCH: _write_batch,
@@ -246,6 +265,9 @@ _PROBES: Mapping[Capability, Probe] = {
     C.LOCK_NOWAIT: lambda backend: backend.query(Plain).for_update(nowait=True).all(),
     C.SKIP_LOCKED: lambda backend: backend.query(Plain).for_update(skip_locked=True).all(),
     C.RAW_SQL: _engine,
+    C.FRESH_QUERIES: lambda backend: backend.create(Plain(id=1)),
+    C.SEARCH: lambda backend: backend.query(Article).search("a").all(),
+    C.REINDEX: lambda backend: backend.reindex(Plain),
     C.SCHEMA_CHECK: lambda backend: backend.check(Plain),
 }
 PROBED = frozenset(_PROBES)

@@ -8,12 +8,13 @@ from typing import Any
 import orjson
 
 from holdall.query.planner import Test
+from holdall.record.decimals import INTEGER_DIGITS
 from holdall.record.metadata import FieldSpec
 from holdall.record.types import Kind
 from holdall.sql.dialect import Dialect, Parameters
 from holdall.sql.naming import quote
 from holdall.stores.sqlite.functions import describe_test
-from holdall.stores.sqlite.values import INTEGER_DIGITS, column_type, encoder
+from holdall.stores.sqlite.values import column_type, encoder
 
 _LONG = 512  # values beyond which a list travels as one JSON text
 

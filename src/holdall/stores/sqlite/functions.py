@@ -12,7 +12,7 @@ import orjson
 
 from holdall.query.oracle import holds_in_document
 from holdall.query.planner import Test
-from holdall.stores.sqlite.values import text_of, units_of_text
+from holdall.record.decimals import text_of, units_of_text
 
 
 def casefold(value: Any) -> Any:

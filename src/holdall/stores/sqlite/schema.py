@@ -10,11 +10,12 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.types import UserDefinedType
 
+from holdall.record.decimals import INTEGER_DIGITS
 from holdall.record.metadata import FieldSpec, ModelInfo
 from holdall.record.types import Kind
 from holdall.sql.naming import quote
 from holdall.sql.schema import SchemaDialect
-from holdall.stores.sqlite.values import INTEGER_DIGITS, column_type, encoder
+from holdall.stores.sqlite.values import column_type, encoder
 
 
 class _Type(UserDefinedType[Any]):

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time, timedelta
-from decimal import Context, Decimal
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from holdall.record.decimals import INTEGER_DIGITS, decimal_of_text, text_of, units_of
 from holdall.record.decoder import Expression
 from holdall.record.metadata import FieldSpec
-from holdall.record.types import MAX_DIGITS, FieldType, Kind
+from holdall.record.types import FieldType, Kind
 from holdall.sql.uuids import uuid_from_bytes
 
-INTEGER_DIGITS = 18
 _MICROSECOND = timedelta(microseconds=1)
 
 TYPES: Mapping[Kind, str] = {
@@ -39,40 +39,6 @@ def column_type(kind: FieldType) -> str:
 
 
 # -- Decimal as a scaled integer, or as a text that sorts as the numbers do ------------------------------------------------------------
-
-
-# Digits enough for every plain value: the default context of the caller might round.
-_scale = Context(prec=2 * MAX_DIGITS).scaleb
-
-
-def units_of(value: Decimal, places: int) -> int:
-    """Return how many units of the last place a number is, exactly."""
-    return int(_scale(value, places))
-
-
-def text_of(units: int, digits: int) -> str:
-    """Return a text of ``digits + 1`` characters that sorts as the numbers do.
-
-    It is ``1`` and the units, or ``0`` and their complement if negative.
-
-    Raises:
-        OverflowError: there are more digits.
-    """
-    if abs(units) >= 10**digits:
-        msg = "the number has too many digits"
-        raise OverflowError(msg)
-    return f"1{units:0{digits}d}" if units >= 0 else f"0{10**digits - 1 + units:0{digits}d}"
-
-
-def units_of_text(text: str, digits: int) -> int:
-    """Return the units of such a text."""
-    return int(text[1:]) if text[0] == "1" else int(text[1:]) - (10**digits - 1)
-
-
-def decimal_of_text(text: str, digits: int, places: int) -> Decimal:
-    """Return the number of such a text."""
-    units = units_of_text(text, digits)
-    return Decimal((int(units < 0), tuple(map(int, str(abs(units)))), -places))
 
 
 def _decimal_encoder(kind: FieldType) -> Callable[[Decimal], Any]:

@@ -1,0 +1,218 @@
+"""Unique fields: a document of its own reserves each value, created before the record that has it.
+
+A create of a document whose id is taken is refused by the server, so that one writer wins. A writer that dies between the two leaves a
+reservation whose owner does not have the value: after a grace another one takes it over. A writer that was slower than the grace looks
+whether its reservation is still its own, and removes its record if not: between the two there are, for that long, two records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+from time import monotonic, time
+from typing import Any, NamedTuple
+from urllib.parse import quote
+from uuid import uuid4
+
+import orjson
+
+from holdall.errors import DuplicateKeyError
+from holdall.record.metadata import FieldSpec
+from holdall.stores.opensearch.client import Pauses
+from holdall.stores.opensearch.errors import ServerError, translate
+from holdall.stores.opensearch.mapping import Row, Shape
+from holdall.stores.opensearch.requests import CONFLICT, MISSING, Lines, ModelRequests
+
+MAPPING = {
+    "dynamic": "strict",
+    "properties": {"owner": {"type": "keyword"}, "token": {"type": "keyword"}, "at": {"type": "long"}},
+}
+
+
+class Claim(NamedTuple):
+    """Values that are unique together, and the id of their reservation."""
+
+    fields: tuple[FieldSpec, ...]
+    values: tuple[Any, ...]
+    id: str
+
+
+class Held(NamedTuple):
+    """A reservation that is ours, at the state in which we wrote it."""
+
+    claim: Claim
+    token: str
+    seq_no: int
+    term: int
+
+
+def claims_of(shape: Shape, row: Row) -> dict[str, Claim]:
+    """Return what a record claims: every set of unique fields without a None."""
+    found: dict[str, Claim] = {}
+    for fields in shape.info.uniques:
+        values = tuple([row[spec.position] for spec in fields])
+        if None not in values:
+            natives = orjson.dumps([shape.native(spec, value) for spec, value in zip(fields, values, strict=True)])
+            digest = blake2b(natives, digest_size=24).hexdigest()
+            claim = Claim(fields, values, f"{'+'.join(shape.name(spec) for spec in fields)}:{digest}")
+            found[claim.id] = claim
+    return found
+
+
+class Reservations:
+    """The reservations of one model."""
+
+    def __init__(self, requests: ModelRequests) -> None:
+        self._requests = requests
+        self._path = quote(requests.reservations, safe="")
+        self._began = monotonic()
+
+    async def hold(self, claims: Iterable[Claim], owner: str) -> list[Held]:
+        """Reserve values for the record with that id; all or none.
+
+        Raises:
+            DuplicateKeyError: another record has one of them.
+        """
+        held: list[Held] = []
+        try:
+            for claim in claims:
+                held.append(await self._hold(claim, owner))  # noqa: PERF401 - what was reserved before an error is released
+        except BaseException as error:
+            if isinstance(error, Exception):
+                await self.release(held)
+            else:
+                self._requests.client.spawn(self.release(held))
+            raise
+        return held
+
+    async def _hold(self, claim: Claim, owner: str) -> Held:
+        pauses = Pauses(self._requests.settings.unique_grace + self._requests.settings.retry_timeout)
+        while True:
+            made = await self._write(claim, owner, "_create", "")
+            found = None if made is not None else await self._find(claim)
+            if made is not None:
+                return made
+            if found is None:
+                continue  # released between the two
+            taken = await self._take_over(claim, owner, found)
+            if taken is not None:
+                return taken
+            if not await pauses.wait():
+                raise self._duplicate(claim)
+
+    async def _take_over(self, claim: Claim, owner: str, found: Any) -> Held | None:
+        """Make another's reservation ours, if its owner does not have the value and has had its time; None: look again later."""
+        source = found["_source"]
+        if await self._has(source["owner"], claim):
+            if source["owner"] != owner:
+                raise self._duplicate(claim)
+        elif source["owner"] != owner and time() * 1000 - source["at"] < self._requests.settings.unique_grace * 1000:
+            return None
+        return await self._write(claim, owner, "_doc", f"&if_seq_no={found['_seq_no']}&if_primary_term={found['_primary_term']}")
+
+    async def _has(self, owner: str, claim: Claim) -> bool:
+        """Tell whether the record with that id has the value now."""
+        record = await self._requests.get(owner)
+        return record is not None and claim.id in claims_of(self._requests.shape, self._requests.shape.plain_row(record["_source"]))
+
+    async def _write(self, claim: Claim, owner: str, action: str, condition: str) -> Held | None:
+        token = uuid4().hex
+        path = f"/{self._path}/{action}/{quote(claim.id, safe='')}?require_alias=true{condition}"
+        try:
+            done = await self._requests.client.request("POST", path, {"owner": owner, "token": token, "at": int(time() * 1000)})
+        except ServerError as exc:
+            if exc.status == CONFLICT:
+                return None
+            raise translate(exc, self._requests.info.label) from exc
+        return Held(claim, token, done["_seq_no"], done["_primary_term"])
+
+    async def _find(self, claim: Claim) -> Any:
+        try:
+            found = await self._requests.client.read("GET", f"/{self._path}/_doc/{quote(claim.id, safe='')}")
+        except ServerError as exc:
+            raise translate(exc, self._requests.info.label) from exc
+        return found if found["found"] else None
+
+    def _duplicate(self, claim: Claim) -> DuplicateKeyError:
+        values = [spec.python(value) for spec, value in zip(claim.fields, claim.values, strict=True)]
+        return DuplicateKeyError(self._requests.info.label, [spec.name for spec in claim.fields], values)
+
+    # -- many at once ------------------------------------------------------------------------------------------------------------------
+
+    async def hold_many(self, rows: Sequence[tuple[str, dict[str, Claim]]]) -> list[list[Held]]:
+        """Reserve the values of many records, each with its id; all or none. Raises ``DuplicateKeyError``."""
+        wanted = [(place, owner, claim) for place, (owner, claims) in enumerate(rows) for claim in claims.values()]
+        seen: set[str] = set()
+        for _, _, claim in wanted:
+            if claim.id in seen:
+                raise self._duplicate(claim)
+            seen.add(claim.id)
+        held: list[list[Held]] = [[] for _ in rows]
+        if not wanted:
+            return held
+        try:
+            await self._hold_each(wanted, held)
+        except BaseException as error:
+            everything = [item for items in held for item in items]
+            if isinstance(error, Exception):
+                await self.release(everything)
+            else:
+                self._requests.client.spawn(self.release(everything))
+            raise
+        return held
+
+    async def _hold_each(self, wanted: Sequence[tuple[int, str, Claim]], held: list[list[Held]]) -> None:
+        lines = Lines()
+        tokens = [uuid4().hex for _ in wanted]
+        for (_, owner, claim), token in zip(wanted, tokens, strict=True):
+            lines.add({"create": {"_id": claim.id}}, {"owner": owner, "token": token, "at": int(time() * 1000)})
+        path = f"/{self._path}/_bulk?require_alias=true"
+        answer = await self._requests.send("POST", path, bytes(lines.buffer))
+        slow: list[tuple[int, str, Claim]] = []
+        for (place, owner, claim), token, item in zip(wanted, tokens, answer["items"], strict=True):
+            done = item["create"]
+            if done["status"] < 300:
+                held[place].append(Held(claim, token, done["_seq_no"], done["_primary_term"]))
+            else:
+                slow.append((place, owner, claim))
+        for place, owner, claim in slow:
+            held[place].append(await self._hold(claim, owner))
+
+    # -- giving up ---------------------------------------------------------------------------------------------------------------------
+
+    async def release(self, held: Sequence[Held]) -> None:
+        """Give up reservations that are still as we wrote them."""
+        if not held:
+            return
+        lines = Lines()
+        for item in held:
+            lines.add({"delete": {"_id": item.claim.id, "if_seq_no": item.seq_no, "if_primary_term": item.term}})
+        await self._requests.send("POST", f"/{self._path}/_bulk?require_alias=true", bytes(lines.buffer))
+
+    async def release_owned(self, claims: Iterable[Claim], owner: str) -> None:
+        """Give up the reservations of values that the record with that id no longer has."""
+        held: list[Held] = []
+        for claim in claims:
+            found = await self._find(claim)
+            if found is not None and found["_source"]["owner"] == owner:
+                held.append(Held(claim, found["_source"]["token"], found["_seq_no"], found["_primary_term"]))
+        await self.release(held)
+
+    async def lost(self, held: Sequence[Held]) -> Claim | None:
+        """Return a value that another one took over, because we were slower than the grace; None as a rule, without looking."""
+        if monotonic() - self._began < self._requests.settings.unique_grace:
+            return None
+        for item in held:
+            found = await self._find(item.claim)
+            if found is None or found["_source"]["token"] != item.token:
+                return item.claim
+        return None
+
+    def refuse(self, claim: Claim) -> DuplicateKeyError:
+        """Return the error for a value that was lost."""
+        return self._duplicate(claim)
+
+
+def is_gone(error: ServerError) -> bool:
+    """Tell whether the document, or the index that it was in, is not there."""
+    return error.status == MISSING

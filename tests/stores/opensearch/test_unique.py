@@ -1,0 +1,159 @@
+"""Unique fields are kept by reservations: one winner in every race, and what a writer that died has left is taken over."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from uuid import UUID
+
+import pytest
+
+import holdall
+from holdall import Backend, DuplicateKeyError, Field, Index, Model
+from holdall.record.metadata import model_info
+from holdall.stores.opensearch.mapping import shape_of
+from holdall.stores.opensearch.unique import claims_of
+from tests.stores.opensearch.conftest import Ask
+
+
+class Account(Model):
+    id: int = Field(primary_key=True)
+    email: str | None = Field(default=None, unique=True)
+    row: int = 0
+    place: UUID | None = None
+    version: int = Field(default=1, version=True)
+
+    class Meta:
+        indexes = (Index("row", "place", unique=True),)
+
+
+MODELS = (Account,)
+
+
+@pytest.fixture
+async def hasty(opensearch_url: str, backend: Backend) -> AsyncGenerator[Backend]:
+    """The same indexes, with a grace of almost nothing."""
+    assert backend.capabilities
+    async with holdall.open(opensearch_url, unique_grace=0.05) as opened:
+        yield opened
+
+
+async def reserve(ask: Ask, backend: Backend, account: Account) -> None:
+    """Do the first half of a create: what a process has done that died then."""
+    info = model_info(Account)
+    shape = shape_of(info)
+    row = (account.id, account.email, account.row, account.place, account.version)
+    for claim in claims_of(shape, row).values():
+        body = {"owner": shape.id_of((account.id,)), "token": "lost", "at": 0}
+        prefix = backend.settings.prefix  # type: ignore[attr-defined]
+        await ask("PUT", f"/{prefix}account~unique/_doc/{claim.id}?refresh=true", body)
+
+
+async def reservations(ask: Ask, backend: Backend) -> int:
+    prefix = backend.settings.prefix  # type: ignore[attr-defined]
+    await ask("POST", f"/{prefix}account~unique/_refresh")
+    return int((await ask("GET", f"/{prefix}account~unique/_count"))["count"])
+
+
+async def test_one_of_many_creates_at_once_wins(backend: Backend) -> None:
+    for number in range(5):
+        accounts = [Account(id=100 * number + place, email=f"{number}@example.org") for place in range(20)]
+
+        results = await asyncio.gather(*map(backend.create, accounts), return_exceptions=True)
+
+        assert sum(isinstance(result, Account) for result in results) == 1
+        assert sum(isinstance(result, DuplicateKeyError) and result.fields == ("email",) for result in results) == 19
+    assert await backend.query(Account).count() == 5
+
+
+async def test_what_a_dead_writer_reserved_is_taken_over_by_one(hasty: Backend, ask: Ask) -> None:
+    await reserve(ask, hasty, Account(id=999, email="a@example.org"))
+
+    results = await asyncio.gather(*(hasty.create(Account(id=place, email="a@example.org")) for place in range(10)), return_exceptions=True)
+
+    assert sum(isinstance(result, Account) for result in results) == 1
+    assert [account.email for account in await hasty.query(Account)] == ["a@example.org"]
+
+
+async def test_the_dead_writer_itself_may_create_again(backend: Backend, ask: Ask) -> None:
+    account = Account(id=1, email="a@example.org")
+    await reserve(ask, backend, account)
+
+    await backend.create(account)
+
+    assert await backend.get(Account, 1) == account
+
+
+async def test_a_value_is_free_again_after_a_change_or_a_delete(backend: Backend, ask: Ask) -> None:
+    first = await backend.create(Account(id=1, email="a"))
+    with pytest.raises(DuplicateKeyError):
+        await backend.create(Account(id=2, email="a"))
+    first.email = "b"
+    await backend.save(first)
+    second = await backend.create(Account(id=2, email="a"))
+    with pytest.raises(DuplicateKeyError):
+        second.email = "b"
+        await backend.save(second)
+    await backend.delete(first)
+    await backend.save(second)
+    await backend.query(Account).filter(email="b").delete()
+    await backend.create(Account(id=3, email="b"))
+    assert await backend.delete_many([Account(id=3)]) == 1
+
+    assert await reservations(ask, backend) == 0
+
+
+async def test_a_failed_write_leaves_no_reservation(backend: Backend, ask: Ask) -> None:
+    await backend.create(Account(id=1, email="a", place=UUID(int=1)))
+    before = await reservations(ask, backend)
+
+    for account in (Account(id=1, email="new"), Account(id=2, email="new", place=UUID(int=1))):
+        with pytest.raises(DuplicateKeyError):
+            await backend.create(account)
+    with pytest.raises(DuplicateKeyError):
+        await backend.create_many([Account(id=3, email="x"), Account(id=4, email="a")])
+    with pytest.raises(DuplicateKeyError):
+        await backend.create_many([Account(id=5, email="y"), Account(id=6, email="y")])
+
+    assert await reservations(ask, backend) == before
+    assert await backend.query(Account).count() == 1
+
+
+async def test_get_or_create_makes_one_though_searches_lag(opensearch_url: str, backend: Backend) -> None:
+    assert backend.capabilities
+    async with holdall.open(opensearch_url.replace("refresh=wait_for", "refresh=")) as lagging:
+        found = await asyncio.gather(
+            *(lagging.get_or_create(Account, {"email": "a"}, defaults={"id": number}) for number in range(20)),
+        )
+
+    assert sum(created for _, created in found) == 1
+    assert len({account.id for account, _ in found}) == 1
+
+
+async def test_an_update_by_query_of_a_unique_field_is_checked(backend: Backend) -> None:
+    await backend.create_many([Account(id=1, email="a"), Account(id=2, email="b")])
+
+    with pytest.raises(DuplicateKeyError):
+        await backend.query(Account).update(email="c")
+    assert await backend.query(Account).filter(id=2).update(email="d") == 1
+
+    assert (await backend.get(Account, 2)).version == 2
+
+
+async def test_a_writer_slower_than_the_grace_gives_way(hasty: Backend, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looks again after its write, and removes its record when another one has taken its value over meanwhile."""
+    from holdall.stores.opensearch import writing  # noqa: PLC0415
+
+    create = writing._create
+    winner = Account(id=2, email="a")
+
+    async def slow(requests: object, row: tuple[object, ...]) -> None:
+        if row[0] == 1:
+            await asyncio.sleep(0.1)  # past the grace: the thing that is tested
+            await hasty.create(winner)
+        await create(requests, row)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(writing, "_create", slow)
+    with pytest.raises(DuplicateKeyError):
+        await hasty.create(Account(id=1, email="a"))
+
+    assert [account.id for account in await hasty.query(Account)] == [2]
+    assert await reservations(ask, hasty) == 1
