@@ -7,8 +7,8 @@ The first contender is the low-level client as its documentation shows it, witho
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # aioboto3 makes its classes at run time.
 
+import argparse
 import asyncio
-import sys
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
@@ -32,13 +32,10 @@ from pynamodb.models import Model as PynamoModel
 from yarl import URL
 
 import holdall
-from benchmarks.harness import Contender, Effort, Line, Result, measure
-from benchmarks.report import heading, table
+from benchmarks.clients import Line, Way, measure, table
 from holdall import Backend, Field, Model
 from tests.servers.dynamodb import DynamoDbServer
 
-QUICK = Effort(samples=7, seconds=0.25, warm_up=0.2)
-FULL = Effort(samples=7, seconds=1.0, warm_up=0.5)
 TASKS = 16
 ROWS = 100
 GROUPS = 10
@@ -151,16 +148,14 @@ class Clients:
         def key(number: int) -> dict[str, Any]:
             return {"group": {"S": "g0"}, "number": {"N": str(number)}}
 
-        contenders = (
-            Contender("aioboto3 client", lambda n: self.client.get_item(TableName="readings", Key=key(n), ConsistentRead=True), _got),
-            Contender("aioboto3 resource", lambda n: self.table.get_item(Key={"group": "g0", "number": n}, ConsistentRead=True), _got),
-            Contender(
-                "aiodynamo", lambda n: self.other.get_item("readings", {"group": "g0", "number": n}, consistent_read=True), _is_number
-            ),
-            Contender("PynamoDB, a thread", lambda n: asyncio.to_thread(PynamoReading.get, "g0", n, consistent_read=True), _is_number),
-            Contender("holdall", lambda n: self.backend.get(Reading, ("g0", n)), _is_number),
+        ways = (
+            Way("aioboto3 client", lambda n: self.client.get_item(TableName="readings", Key=key(n), ConsistentRead=True), _got),
+            Way("aioboto3 resource", lambda n: self.table.get_item(Key={"group": "g0", "number": n}, ConsistentRead=True), _got),
+            Way("aiodynamo", lambda n: self.other.get_item("readings", {"group": "g0", "number": n}, consistent_read=True), _is_number),
+            Way("PynamoDB, a thread", lambda n: asyncio.to_thread(PynamoReading.get, "g0", n, consistent_read=True), _is_number),
+            Way("holdall", lambda n: self.backend.get(Reading, ("g0", n)), _is_number),
         )
-        return Line(f"dynamodb get, {TASKS} tasks", contenders, self.numbers, TASKS)
+        return Line("dynamodb get", ways, self.numbers(), TASKS, TARGETS)
 
     def _put(self) -> Line:
         condition = "attribute_not_exists(#g)"
@@ -171,20 +166,20 @@ class Clients:
                 TableName="readings", Item=low("new", number), ConditionExpression=condition, ExpressionAttributeNames=names
             )
 
-        contenders = (
-            Contender("aioboto3 client", client, _nothing),
-            Contender(
+        ways = (
+            Way("aioboto3 client", client, _nothing),
+            Way(
                 "aioboto3 resource",
                 lambda n: self.table.put_item(
                     Item=plain("new", n), ConditionExpression=condition, ExpressionAttributeNames={"#g": "group"}
                 ),
                 _nothing,
             ),
-            Contender("aiodynamo", lambda n: self.other.put_item("readings", plain("new", n)), _nothing),
-            Contender("PynamoDB, a thread", lambda n: asyncio.to_thread(pynamo_reading("new", n).save), _nothing),
-            Contender("holdall", lambda n: self.backend.create(reading("new", n)), _nothing),
+            Way("aiodynamo", lambda n: self.other.put_item("readings", plain("new", n)), _nothing),
+            Way("PynamoDB, a thread", lambda n: asyncio.to_thread(pynamo_reading("new", n).save), _nothing),
+            Way("holdall", lambda n: self.backend.create(reading("new", n)), _nothing),
         )
-        return Line(f"dynamodb put, {TASKS} tasks", contenders, self.new, TASKS)
+        return Line("dynamodb put", ways, self.new(), TASKS, TARGETS)
 
     def _query(self) -> Line:
         async def client(number: int) -> Any:
@@ -208,14 +203,14 @@ class Clients:
         def pynamo(number: int) -> Any:
             return list(PynamoReading.query(f"g{number % GROUPS}", consistent_read=True))
 
-        contenders = (
-            Contender("aioboto3 client", client, _hundred),
-            Contender("aioboto3 resource", resource, _hundred),
-            Contender("aiodynamo", other, _hundred),
-            Contender("PynamoDB, a thread", lambda n: asyncio.to_thread(pynamo, n), _hundred),
-            Contender("holdall", lambda n: self.backend.query(Reading).filter(group=f"g{n % GROUPS}").all(), _hundred),
+        ways = (
+            Way("aioboto3 client", client, _hundred),
+            Way("aioboto3 resource", resource, _hundred),
+            Way("aiodynamo", other, _hundred),
+            Way("PynamoDB, a thread", lambda n: asyncio.to_thread(pynamo, n), _hundred),
+            Way("holdall", lambda n: self.backend.query(Reading).filter(group=f"g{n % GROUPS}").all(), _hundred),
         )
-        return Line(f"dynamodb query of 100, {TASKS} tasks", contenders, self.numbers, TASKS)
+        return Line("dynamodb query of 100", ways, self.numbers(), TASKS, TARGETS)
 
     def _batch(self) -> Line:
         low_keys = [{"group": {"S": "g0"}, "number": {"N": str(number)}} for number in range(ROWS)]
@@ -236,14 +231,14 @@ class Clients:
         def pynamo() -> Any:
             return list(PynamoReading.batch_get(keys, consistent_read=True))
 
-        contenders = (
-            Contender("aioboto3 client", client, _hundred),
-            Contender("aioboto3 resource", resource, _hundred),
-            Contender("aiodynamo", other, _hundred),
-            Contender("PynamoDB, a thread", lambda _: asyncio.to_thread(pynamo), _hundred),
-            Contender("holdall", lambda _: self.backend.get_many(Reading, keys), _hundred),
+        ways = (
+            Way("aioboto3 client", client, _hundred),
+            Way("aioboto3 resource", resource, _hundred),
+            Way("aiodynamo", other, _hundred),
+            Way("PynamoDB, a thread", lambda _: asyncio.to_thread(pynamo), _hundred),
+            Way("holdall", lambda _: self.backend.get_many(Reading, keys), _hundred),
         )
-        return Line(f"dynamodb batch of 100, {TASKS} tasks", contenders, self.numbers, TASKS)
+        return Line("dynamodb batch of 100", ways, self.numbers(), TASKS, TARGETS)
 
 
 async def _got(result: Any, number: int) -> None:
@@ -287,36 +282,25 @@ async def dynamodb_lines(url: str) -> AsyncGenerator[Sequence[Line]]:
         yield Clients(client, await resource.Table("readings"), other, backend).lines()
 
 
-def savings(results: Sequence[Result]) -> str:
-    """Return how many times less processor time holdall takes than each of the others."""
-    ours = min(results[-1].processor)
-    texts: list[str] = []
-    for result in results[:-1]:
-        ratio = min(result.processor) / ours
-        target = TARGETS.get(result.contender)
-        verdict = "" if target is None else f"  (target {target:.1f}: {'ok' if ratio >= target else 'missed'})"
-        texts.append(f"    {ratio:5.2f} times less processor time than {result.contender}{verdict}")
-    return "\n".join(texts)
-
-
-async def compare(url: str, effort: Effort) -> None:
-    """Measure every line and print it."""
+async def compare(url: str, samples: int, seconds: float) -> None:
+    """Measure and print every line."""
     async with dynamodb_lines(url) as lines:
         for line in lines:
-            results = await measure(line, effort, Random())
-            print(table(results), flush=True)
-            print(savings(results), flush=True)
+            print(table(line, await measure(line, samples, seconds)), flush=True)
 
 
-def main(words: Sequence[str]) -> None:
-    """Start a private server and compare on it; ``--full`` takes samples of a second."""
+def main() -> None:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.on_dynamodb", description=__doc__)
+    parser.add_argument("--full", action="store_true", help="seven samples of a second, instead of five of a fifth")
+    samples, seconds = (7, 1.0) if parser.parse_args().full else (5, 0.2)
     server = DynamoDbServer().start()
-    print(heading())
     try:
-        asyncio.run(compare(server.url(), FULL if "--full" in words else QUICK))
+        print(f"DynamoDB Local {server.version}")
+        asyncio.run(compare(server.url(), samples, seconds))
     finally:
         server.delete()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

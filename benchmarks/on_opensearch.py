@@ -5,16 +5,12 @@ A request's time is mostly the server's, so that the processor time of this proc
 
 import argparse
 import asyncio
-import gc
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from itertools import count, cycle
 from random import Random
-from statistics import median
-from time import perf_counter, process_time
 from typing import Any, cast
 
 from opensearchpy import AsyncOpenSearch, Boolean, Double, Keyword, Long
@@ -23,6 +19,7 @@ from opensearchpy._async.helpers.search import AsyncSearch
 from opensearchpy.helpers import async_bulk
 
 import holdall
+from benchmarks.clients import Line, Way, measure, table
 from benchmarks.people import COLUMNS, values_of
 from holdall import Backend, Field, Model
 from tests.servers.opensearch import OpenSearchServer
@@ -80,34 +77,6 @@ class PersonDocument(AsyncDocument):
     tag = Keyword()
 
 
-@dataclass(frozen=True)
-class Way:
-    """One way to do a line's work: ``call`` is given what ``prepare`` makes of a number outside the clock."""
-
-    name: str
-    call: Callable[[Any], Awaitable[Any]]
-    prepare: Callable[[int], Any] = int
-    target: float | None = None  # how many times less processor time than the first way
-
-
-@dataclass(frozen=True)
-class Line:
-    """The same work in several ways; the first is what the others are compared with. ``check`` raises when it was not done."""
-
-    name: str
-    ways: Sequence[Way]
-    numbers: Iterator[int]
-    check: Callable[[Any, int], Awaitable[None]]
-
-
-@dataclass
-class Figures:
-    """Seconds of each call's processor and wall time, by sample."""
-
-    processor: list[float] = field(default_factory=list[float])
-    wall: list[float] = field(default_factory=list[float])
-
-
 def source_of(number: int) -> dict[str, Any]:
     """Return a person as a document of the peers: times as microseconds, amounts as text."""
     found: dict[str, Any] = dict(zip(COLUMNS, values_of(number), strict=True))
@@ -131,9 +100,9 @@ class Bench:
         known = list(range(1, PEOPLE + 1 - HITS))
         Random(7).shuffle(known)
         return [
-            Line("get", self._gets(), cycle(known), _is_person),
-            Line(f"search, {HITS} hits", self._searches(), cycle(known), _are_people),
-            Line(f"bulk, {BULK:,} records", self._bulks(), count(1, BULK), self._are_stored),
+            Line("get", self._gets(), cycle(known), targets={"opensearch-py": 1.0}),
+            Line(f"search, {HITS} hits", self._searches(), cycle(known), targets={"opensearch-py, dicts": 1.2}),
+            Line(f"bulk, {BULK:,} records", self._bulks(), count(1, BULK), targets={"opensearch-py": 3.0}),
         ]
 
     def _gets(self) -> list[Way]:
@@ -143,9 +112,9 @@ class Bench:
             return (await self.client.get(index=people, id=str(number)))["_source"]
 
         return [
-            Way("opensearch-py", plain),
-            Way("opensearch-py DSL", lambda number: PersonDocument.get(str(number), using=self.client, index=people)),
-            Way("holdall", lambda number: self.backend.get(Person, number), target=1.0),
+            Way("opensearch-py", plain, _is_person),
+            Way("opensearch-py DSL", lambda number: PersonDocument.get(str(number), using=self.client, index=people), _is_person),
+            Way("holdall", lambda number: self.backend.get(Person, number), _is_person),
         ]
 
     def _searches(self) -> list[Way]:
@@ -164,10 +133,10 @@ class Bench:
             return self.backend.query(Person).filter(id__gte=number, id__lt=number + HITS).order_by("id").limit(HITS)
 
         return [
-            Way("opensearch-py, dicts", plain),
-            Way("opensearch-py DSL", dsl),
-            Way("holdall, models", lambda number: query(number).all(), target=1.2),
-            Way("holdall, dicts", lambda number: query(number).values().all()),
+            Way("opensearch-py, dicts", plain, _are_people),
+            Way("opensearch-py DSL", dsl, _are_people),
+            Way("holdall, dicts", lambda number: query(number).values().all(), _are_people),
+            Way("holdall, models", lambda number: query(number).all(), _are_people),
         ]
 
     def _bulks(self) -> list[Way]:
@@ -188,13 +157,13 @@ class Bench:
             await async_bulk(self.client, (document.to_dict(include_meta=True) for document in found), chunk_size=BULK)
 
         return [
-            Way("opensearch-py", plain, actions),
-            Way("opensearch-py DSL", dsl, documents),
+            Way("opensearch-py", plain, self._are_stored, actions),
+            Way("opensearch-py DSL", dsl, self._are_stored, documents),
             Way(
                 "holdall",
                 self.backend.create_many,
+                self._are_stored,
                 lambda number: [person(Newcomer, each) for each in range(number, number + BULK)],
-                target=3.0,
             ),
         ]
 
@@ -217,52 +186,6 @@ async def _is_person(found: Any, number: int) -> None:
 
 async def _are_people(found: Any, number: int) -> None:
     assert [_number_of(item) for item in found] == list(range(number, number + HITS))
-
-
-# -- measuring -------------------------------------------------------------------------------------------------------------------------
-
-
-async def measure(line: Line, samples: int, seconds: float) -> dict[str, Figures]:
-    """Check and warm every way, then let them take turns in shuffled order."""
-    found = {way.name: Figures() for way in line.ways}
-    for way in line.ways:
-        number = next(line.numbers)
-        await line.check(await way.call(way.prepare(number)), number)
-        await _sample(way, line, seconds / 2)
-    random = Random(1)
-    for _ in range(samples):
-        for way in random.sample(list(line.ways), len(line.ways)):
-            processor, wall = await _sample(way, line, seconds)
-            found[way.name].processor.append(processor)
-            found[way.name].wall.append(wall)
-    return found
-
-
-async def _sample(way: Way, line: Line, seconds: float) -> tuple[float, float]:
-    gc.collect(1)
-    calls, processor, wall = 0, 0.0, 0.0
-    while wall < seconds:
-        argument = way.prepare(next(line.numbers))
-        begun, worked = perf_counter(), process_time()
-        await way.call(argument)
-        wall += perf_counter() - begun
-        processor += process_time() - worked
-        calls += 1
-    return processor / calls, wall / calls
-
-
-def table(line: Line, found: dict[str, Figures]) -> str:
-    """Return the figures of a line; the least processor time counts, because what else runs on the machine adds little to it."""
-    base = min(found[line.ways[0].name].processor)
-    rows = [line.name]
-    for way in line.ways:
-        figures = found[way.name]
-        least = min(figures.processor)
-        ratio = base / least
-        verdict = "" if way.target is None else f"  target {way.target:.1f} {'ok' if ratio >= way.target else 'missed'}"
-        times = f"cpu {least * 1e6:>8,.0f} µs  wall {median(figures.wall) * 1e6:>9,.0f} µs"
-        rows.append(f"  {way.name:24} {times}  {ratio:>5.2f}× less cpu{verdict}")
-    return "\n".join(rows)
 
 
 @asynccontextmanager
