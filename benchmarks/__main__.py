@@ -122,7 +122,7 @@ def main(words: Sequence[str]) -> None:
         publish()
         return
     print(heading())
-    choice = Choice(options.effort, options.only, options.peers or re.compile("holdall|sqlite3" if options.effort is QUICK else ""))
+    choice = Choice(options.effort, options.only, options.peers or re.compile("holdall|sqlite3|asyncmy" if options.effort is QUICK else ""))
     begun = perf_counter()
     for engine in ENGINES:
         if options.engine and engine.name not in options.engine:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -130,3 +131,8 @@ async def opened(place: Place) -> AsyncGenerator[Sequence[Way]]:
 
 
 HOLDALL = Peer("holdall", opened, role="ours", stored=from_native)
+HOLDALL_ASYNCMY = Peer(
+    "holdall on asyncmy",
+    lambda place: opened(replace(place, url=place.url.replace("mysql", "mysql+asyncmy", 1))),
+    role="ours",
+)
