@@ -1,8 +1,8 @@
 """Rows of the text protocol into tuples, by one generated function for the types of the columns.
 
 A packet is three bytes of length, a number, and the payload: for each value its length, and its text. A length of one byte is below 251;
-251 is NULL; 252, 253 and 254 stand before lengths of 2, 3 and 8 bytes. Rows are short nearly always, and take a way that looks at no length;
-any other one takes the general way.
+251 is NULL; 252, 253 and 254 stand before lengths of 2, 3 and 8 bytes. Rows are short nearly always, and take a way that does not compare
+each length; any other one takes the general way.
 """
 
 from __future__ import annotations
