@@ -43,7 +43,7 @@ soak: .venv/dev.stamp ## mix operations and faults for SECONDS on each of ENGINE
 	@scripts/install-servers
 	@$(PY) -m tests.soak --seconds $(or $(SECONDS),30) $(if $(ENGINES),--engines $(ENGINES)) $(ARGS)
 
-bench: .venv/dev.stamp ## measure every line beside every peer, and make docs/benchmarks.md of it
+bench: .venv/dev.stamp ## measure the lines beside their peers (ARGS=--all: all), and make docs/benchmarks.md of it
 	@scripts/install-servers
 	@$(PY) -m benchmarks --full --publish $(ARGS)
 

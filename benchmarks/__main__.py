@@ -7,7 +7,8 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from random import Random
@@ -26,27 +27,34 @@ from tests.servers.process import ServerMissing
 
 ROOT = Path(__file__).parents[1]
 RESULTS, PAGE, CHARTS = ROOT / "benchmarks" / "results", ROOT / "docs" / "benchmarks.md", ROOT / "docs" / "benchmarks"
-QUICK = Effort(samples=7, seconds=0.08, warm_up=0.05, people=20_000)
+QUICK = Effort(samples=5, seconds=0.08, warm_up=0.05, people=20_000)
 FULL = Effort(samples=5, seconds=1.0, warm_up=0.1, people=100_000)
 CHECK = Effort(samples=0, seconds=0.0, warm_up=0.0, people=3000)
+ANY, RAW = re.compile(""), re.compile("holdall|sqlite3|asyncmy")
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What of all there is was asked for."""
+    """What of all there is was asked for; ``everything`` includes what says little."""
 
     effort: Effort
     lines: re.Pattern[str]
     peers: re.Pattern[str]
+    everything: bool = False
 
     def of(self, engine: Engine) -> tuple[Sequence[Peer], Sequence[Work]]:
         """Return the peers and lines of the engine; the first peer, which others are compared with, is always one."""
         peers = [peer for peer in engine.peers if peer is engine.peers[0] or self.peers.search(peer.name)]
-        return peers, [work for work in engine.work if self.lines.search(work.title)]
+        work = [line for line in engine.work if self.lines.search(line.title)]
+        return peers, [line for line in work if any(self.measures(engine, peer, line) for peer in peers)]
+
+    def measures(self, engine: Engine, peer: Peer, line: Work) -> bool:
+        """Whether the peer is measured on the line."""
+        return self.everything or engine.measures(peer, line)
 
     def is_whole(self, engine: Engine) -> bool:
-        """Whether nothing of the engine is left out."""
-        return self.of(engine) == (list(engine.peers), list(engine.work))
+        """Whether no line and no peer is left out by its name."""
+        return self.of(engine) == replace(self, lines=ANY, peers=ANY).of(engine)
 
 
 async def run(engine: Engine, choice: Choice, loop: str) -> Run:
@@ -56,11 +64,13 @@ async def run(engine: Engine, choice: Choice, loop: str) -> Run:
         async with engine.start(Path(folder), choice.effort.people) as server, AsyncExitStack() as stack:
             about = environment(loop, server.versions)
             print(f"\n{engine.title}: " + ", ".join(f"{name} {value}" for name, value in about.items()))
-            counts = await count_round_trips(server, peers, work) if choice.effort.samples else {}
+            measures = partial(choice.measures, engine)
+            counts = await count_round_trips(server, peers, work, measures) if choice.effort.samples else {}
             opened = [(peer, place := await server.place(peer), await stack.enter_async_context(peer.open(place))) for peer in peers]
             results: list[Result] = []
             for line in work:
-                found = [each for peer, place, ways in opened for each in contenders(peer, ways, line, place, server)]
+                doing = [(peer, place, ways) for peer, place, ways in opened if measures(peer, line)]
+                found = [each for peer, place, ways in doing for each in contenders(peer, ways, line, place, server)]
                 results += await _line(found, choice.effort, counts)
     return Run(engine.name, about, choice.effort, results)
 
@@ -107,9 +117,10 @@ def parsed(words: Sequence[str]) -> argparse.Namespace:
     length.add_argument("--page", action="store_true", help="measure nothing; make the page again of what was kept")
     names = [engine.name for engine in ENGINES]
     parser.add_argument("--engine", action="append", choices=names, help="this engine only; may be repeated")
-    parser.add_argument("--only", type=re.compile, default=re.compile(""), metavar="PATTERN", help="lines that match, such as 'get|save'")
+    parser.add_argument("--only", type=re.compile, default=ANY, metavar="PATTERN", help="lines that match, such as 'get|save'")
     peers = "peers that match, beside the raw driver; all of them where not --quick"
     parser.add_argument("--peers", type=re.compile, metavar="PATTERN", help=peers)
+    parser.add_argument("--all", action="store_true", help="also the lines, and the other libraries on lines, that say little")
     parser.add_argument("--publish", action="store_true", help="keep what was measured, and make the documentation's page of it")
     parser.add_argument("--uvloop", action="store_true", help="use uvloop, where it is installed")
     return parser.parse_args(words)
@@ -122,7 +133,8 @@ def main(words: Sequence[str]) -> None:
         publish()
         return
     print(heading())
-    choice = Choice(options.effort, options.only, options.peers or re.compile("holdall|sqlite3" if options.effort is QUICK else ""))
+    peers = options.peers or (RAW if options.effort is QUICK else ANY)
+    choice = Choice(options.effort, options.only, peers, options.all or options.effort is CHECK)
     begun = perf_counter()
     for engine in ENGINES:
         if options.engine and engine.name not in options.engine:

@@ -51,6 +51,7 @@ class Engine:
     Attributes:
         peers: the first is the raw driver that others are compared with.
         start: gives a server with nothing in it but what all peers share, for so many people, using a temporary folder.
+        spared: lines that say little beside the others, which are measured on request only.
     """
 
     name: str
@@ -59,16 +60,23 @@ class Engine:
     work: Sequence[Work]
     targets: Sequence[Target]
     start: Callable[[Path, int], AbstractAsyncContextManager[Server]]
+    spared: Sequence[Work] = ()
+
+    def measures(self, peer: Peer, line: Work) -> bool:
+        """Whether the peer is measured on the line without a request for everything: other libraries only where they differ most."""
+        return line not in self.spared and (peer.role != "library" or line in BESIDE_LIBRARIES)
 
 
+DICTS = Work(Kind.DICTS, 1000)
 READS = (
     *(Work(Kind.GET, tasks=tasks) for tasks in (1, 20, 100)),
     *(Work(Kind.OBJECTS, rows) for rows in (100, 1000)),
-    Work(Kind.DICTS, 1000),
+    DICTS,
     Work(Kind.TUPLES, 1000),
 )
 WRITES = (Work(Kind.SAVE), Work(Kind.CHANGE), Work(Kind.CREATE_MANY, 1000))
 STREAM = Work(Kind.STREAM)
+BESIDE_LIBRARIES = frozenset((Work(Kind.GET), Work(Kind.OBJECTS, 1000), Work(Kind.CREATE), *WRITES))
 
 
 def beside_others(work: Sequence[Work], others: Sequence[Peer]) -> list[Target]:

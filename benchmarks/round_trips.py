@@ -1,7 +1,7 @@
 """Round trips of an operation, counted by a proxy before the server; warmed, because the first use of a statement is two."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
@@ -16,8 +16,8 @@ _WARM_UPS = 12  # on every connection of a pool, however it chooses them
 _TURNS = 4
 
 
-async def count_round_trips(server: Server, peers: Sequence[Peer], work: Sequence[Work]) -> Counts:
-    """Return the round trips of a call by line and contender; nothing where they cannot be counted."""
+async def count_round_trips(server: Server, peers: Sequence[Peer], work: Sequence[Work], measures: Callable[[Peer, Work], bool]) -> Counts:
+    """Return the round trips of a call by line and contender of what is measured; nothing where they cannot be counted."""
     found: Counts = {}
     if server.address is None:
         return found
@@ -26,7 +26,7 @@ async def count_round_trips(server: Server, peers: Sequence[Peer], work: Sequenc
             proxy = await stack.enter_async_context(Proxy(*server.address))
             place = await server.place(peer)
             ways = await stack.enter_async_context(peer.open(replace(place, url=proxy.url(place.url))))
-            for line in work:
+            for line in (each for each in work if measures(peer, each)):
                 for contender in contenders(peer, ways, line, place, server):
                     found[line.title, contender.name] = await _counted(contender, proxy)
     return found

@@ -13,7 +13,19 @@ from pathlib import Path
 from benchmarks.engine import Target
 from benchmarks.harness import Effort, Result
 
-PACKAGES = ("holdall", "pydantic", "msgspec", "asyncpg", "aiosqlite", "SQLAlchemy", "tortoise-orm", "piccolo", "uvloop")
+PACKAGES = (
+    "holdall",
+    "pydantic",
+    "msgspec",
+    "asyncpg",
+    "aiosqlite",
+    "aiomysql",
+    "asyncmy",
+    "SQLAlchemy",
+    "tortoise-orm",
+    "piccolo",
+    "uvloop",
+)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 
-from benchmarks.engine import READS, STREAM, WRITES, Engine, Server, Target, beside_others
+from benchmarks.engine import DICTS, READS, STREAM, WRITES, Engine, Server, Target, beside_others
 from benchmarks.peer import Peer, Place
 from benchmarks.peers.with_asyncpg import ASYNCPG
 from benchmarks.peers.with_holdall import HOLDALL
@@ -91,4 +91,5 @@ POSTGRESQL = Engine(
         *beside_others(_LINES, (SQLALCHEMY, TORTOISE, PICCOLO)),
     ),
     start=started,
+    spared=(DICTS,),
 )

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
-from benchmarks.engine import READS, STREAM, WRITES, Engine, Server, Target, beside_others
+from benchmarks.engine import DICTS, READS, STREAM, WRITES, Engine, Server, Target, beside_others
 from benchmarks.peer import Peer, Place
 from benchmarks.peers.with_aiosqlite import AIOSQLITE
 from benchmarks.peers.with_holdall import HOLDALL
@@ -73,4 +73,5 @@ SQLITE = Engine(
         *beside_others(_LINES, (SQLALCHEMY, TORTOISE)),
     ),
     start=started,
+    spared=(Work(Kind.OBJECTS, 100), DICTS, Work(Kind.TUPLES, 1000)),
 )

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -95,11 +96,10 @@ class Work:
             total += person.id
         return total
 
-    def ways(self, coalescing: Backend) -> Sequence[Way]:
-        """Return the ways; reads by key also with coalescing."""
+    def ways(self) -> Sequence[Way]:
+        """Return the ways."""
         return (
             Way(Kind.GET, lambda number: self._backend.get(Person, number)),
-            Way(Kind.GET, lambda number: coalescing.get(Person, number), "coalescing"),
             Way(Kind.OBJECTS, lambda keys: self.query(keys).all()),
             Way(Kind.DICTS, lambda keys: self.query(keys).values(*COLUMNS).all()),
             Way(Kind.TUPLES, lambda keys: self.query(keys).into(PersonStruct).all(), "Struct"),
@@ -119,14 +119,29 @@ def newcomer(number: int) -> Newcomer:
 
 @asynccontextmanager
 async def opened(place: Place) -> AsyncGenerator[Sequence[Way]]:
-    """Open two backends, one of which coalesces reads."""
-    size = {"pool_min_size": place.pool_size, "pool_max_size": place.pool_size}
-    async with holdall.open(place.url, coalesce=False, **size) as plain, holdall.open(place.url, **size) as coalescing:
+    """Open two backends, one of which coalesces reads by key."""
+    async with opened_plain(place) as ways, holdall.open(place.url, **_size(place)) as coalescing:
+        yield *ways, Way(Kind.GET, lambda number: coalescing.get(Person, number), "coalescing")
+
+
+@asynccontextmanager
+async def opened_plain(place: Place) -> AsyncGenerator[Sequence[Way]]:
+    """Open a backend that does not."""
+    async with holdall.open(place.url, coalesce=False, **_size(place)) as plain:
         await plain.initialize(Person, Newcomer)
         if place.is_empty:
             await plain.create_many([Person(**dict_of(number)) for number in range(1, place.people + 1)])
         held = await plain.query(Person).filter(id__lte=HELD).order_by("id")
-        yield Work(plain, held).ways(coalescing)
+        yield Work(plain, held).ways()
+
+
+def _size(place: Place) -> dict[str, int]:
+    return {"pool_min_size": place.pool_size, "pool_max_size": place.pool_size}
 
 
 HOLDALL = Peer("holdall", opened, role="ours", stored=from_native)
+HOLDALL_ASYNCMY = Peer(
+    "holdall on asyncmy",
+    lambda place: opened_plain(replace(place, url=place.url.replace("mysql", "mysql+asyncmy", 1))),
+    role="ours",
+)

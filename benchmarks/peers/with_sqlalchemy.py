@@ -14,7 +14,7 @@ from benchmarks.peer import Peer, Place, Way
 from benchmarks.people import HELD, dict_of
 from benchmarks.work import Kind, Rename
 
-DRIVERS = {"postgresql": "postgresql+asyncpg", "sqlite": "sqlite+aiosqlite"}
+DRIVERS = {"postgresql": "postgresql+asyncpg", "sqlite": "sqlite+aiosqlite", "mysql": "mysql+aiomysql"}
 
 
 class Base(DeclarativeBase):

@@ -113,11 +113,15 @@ def _postgresql(place: Place) -> str:
     return f"{place.url.replace('postgresql', 'asyncpg', 1)}?minsize={place.pool_size}&maxsize={place.pool_size}"
 
 
+def _mysql(place: Place) -> str:
+    return f"{place.url}?minsize={place.pool_size}&maxsize={place.pool_size}"
+
+
 def _sqlite(place: Place) -> str:
     return place.url.replace("sqlite:///", "sqlite://", 1)
 
 
-URLS = {"postgresql": _postgresql, "sqlite": _sqlite}
+URLS = {"postgresql": _postgresql, "sqlite": _sqlite, "mysql": _mysql}
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.__main__ import CHARTS, CHECK, PAGE, RESULTS, Choice, run
+from benchmarks.__main__ import ANY, CHARTS, CHECK, PAGE, RESULTS, Choice, run
 from benchmarks.chart import chart
 from benchmarks.engine import Engine, Target
 from benchmarks.engines import ENGINES
@@ -25,7 +25,6 @@ from tests.servers.process import ServerMissing
 
 pytestmark = pytest.mark.filterwarnings("default")  # the peers' own
 FIXTURES = {"postgresql": "postgres"}  # what the tables of a test run call it
-EVERYTHING = re.compile("")
 KEPT = [(engine, Run.read(path)) for engine in ENGINES if (path := RESULTS / f"{engine.name}.json").exists()]
 
 
@@ -34,7 +33,7 @@ KEPT = [(engine, Run.read(path)) for engine in ENGINES if (path := RESULTS / f"{
 )
 async def test_every_peer_does_the_work(engine: Engine) -> None:
     try:
-        await run(engine, Choice(CHECK, EVERYTHING, EVERYTHING), "asyncio")
+        await run(engine, Choice(CHECK, ANY, ANY, everything=True), "asyncio")
     except ServerMissing as exc:
         pytest.skip(str(exc))
 
@@ -131,6 +130,22 @@ def test_every_target_is_of_a_line_and_of_peers_that_are_measured(engine: Engine
 
     assert {target.line for target in engine.targets} <= lines
     assert {name.split(",")[0] for target in engine.targets for name in (target.contender, target.than)} <= names
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)
+def test_without_a_request_for_everything_every_target_beside_raw_drivers_is_measured(engine: Engine) -> None:
+    libraries = {peer.name for peer in engine.peers if peer.role == "library"}
+    lines = {line.title for line in engine.work if any(engine.measures(peer, line) for peer in engine.peers)}
+
+    assert set(engine.spared) < set(engine.work)
+    assert {target.line for target in engine.targets if target.than not in libraries} <= lines
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)
+def test_a_run_of_a_part_is_not_whole(engine: Engine) -> None:
+    assert Choice(CHECK, ANY, ANY).is_whole(engine)
+    assert not Choice(CHECK, re.compile("get"), ANY).is_whole(engine)
+    assert not Choice(CHECK, ANY, re.compile("SQLAlchemy")).is_whole(engine)
 
 
 def test_a_target_compares_the_fastest_samples() -> None:

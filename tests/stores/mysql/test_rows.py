@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -62,6 +63,27 @@ def test_a_null_where_none_was_expected_is_none() -> None:
     rows: list[Any] = []
     decoder((INT,))(data, data.decode("latin-1"), 0, len(data), rows.append)
     assert rows == [(None,)]
+
+
+@pytest.mark.parametrize("place", range(6))
+def test_a_null_where_none_was_expected_leads_no_row_astray(place: int) -> None:
+    kinds = ("int", "float", "decimal", "datetime", "bool", "str")
+    texts: list[bytes | None] = [b"7", b"0.5", b"1.25", b"2024-01-02 03:04:05.000006", b"1", b"a"]
+    values: list[Any] = [7, 0.5, Decimal("1.25"), datetime(2024, 1, 2, 3, 4, 5, 6, UTC), True, "a"]
+    broken, lost = [*texts], [*values]
+    broken[place] = lost[place] = None
+    data = packet(*texts) + packet(*broken) + packet(*texts) * 20 + packet(*broken)
+    rows: list[Any] = []
+
+    decoder(tuple(Column(kind, nullable=False) for kind in kinds))(data, data.decode("latin-1"), 0, len(data), rows.append)
+
+    assert rows == [tuple(values), tuple(lost), *[tuple(values)] * 20, tuple(lost)]
+
+
+def test_a_value_that_cannot_be_read_is_an_error() -> None:
+    data = packet(b"0000-00-00 00:00:00.000000")
+    with pytest.raises(ValueError, match="year 0"):
+        decoder((Column("datetime", nullable=False),))(data, data.decode("latin-1"), 0, len(data), lambda _: None)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from functools import lru_cache
 from types import NoneType
@@ -17,6 +17,7 @@ from uuid import UUID
 
 from holdall.errors import ValidationError
 from holdall.sql.compiler import Statement
+from holdall.stores.mysql.values import EPOCH, NAIVE_EPOCH
 
 MARK = "\0"
 """Stands before the number of a value in the text of a statement; nothing else can hold it."""
@@ -38,14 +39,17 @@ def _float(value: float) -> str:
 
 def _datetime(value: datetime) -> str:
     if value.tzinfo is not None:
-        value = value.astimezone(UTC).replace(tzinfo=None)
+        value = NAIVE_EPOCH + (value - EPOCH)  # half of what astimezone() and replace() take
     return f"TIMESTAMP'{value.isoformat(' ', 'microseconds')}'"
 
 
 def _decimal(value: Decimal) -> str:
+    text = str(value)
+    if not text.strip("-.0123456789"):
+        return text
     if not value.is_finite():
-        raise ValidationError(f"{value} is not a finite number", value=value)
-    return format(value, "f")
+        raise ValidationError(f"{text} is not a finite number", value=value)
+    return format(value, "f")  # without an exponent
 
 
 _ENCODERS: Mapping[type, Callable[[Any], str]] = {

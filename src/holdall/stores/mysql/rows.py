@@ -1,8 +1,8 @@
 """Rows of the text protocol into tuples, by one generated function for the types of the columns.
 
 A packet is three bytes of length, a number, and the payload: for each value its length, and its text. A length of one byte is below 251;
-251 is NULL; 252, 253 and 254 stand before lengths of 2, 3 and 8 bytes. Columns are short nearly always, so that a row whose values all are
-takes a way without loops and calls, and any other one the general way.
+251 is NULL; 252, 253 and 254 stand before lengths of 2, 3 and 8 bytes. Rows are short nearly always, and take a way that does not compare
+each length; any other one takes the general way.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ MORE, LAST, HUGE = 0, 1, 2
 """Why decoding stopped: at the end of the bytes; at a packet that is no row; at one that is continued in the next packet."""
 
 _FULL = 0xFFFFFF
+_SHORT = 250
 
 
 class Column(NamedTuple):
@@ -38,6 +39,7 @@ def timedelta_of(text: str) -> timedelta:
 
 # How a value reads: over the text t and the bytes b, from s to p.
 _READ = {
+    "bool": "t[s:p] == '1'",
     "int": "int(t[s:p])",
     "float": "float(t[s:p])",
     "decimal": "Decimal(t[s:p])",
@@ -91,7 +93,11 @@ def _general(columns: Sequence[Column]) -> list[str]:
 
 
 def _quick(columns: Sequence[Column]) -> list[str]:
-    """Return the source that reads all rows that the bytes hold whole."""
+    """Return the source that reads all rows that the bytes hold whole.
+
+    No value of a row of 250 bytes has a length of more than one, so that only a NULL that was not expected leads astray: beyond the row's
+    end, which is noticed there, or on the way.
+    """
     lines = [
         "def decode(b, t, pos, end, add):",
         " limit = end - 5",
@@ -101,18 +107,25 @@ def _quick(columns: Sequence[Column]) -> list[str]:
         f"  if stop > end: return pos, {MORE}",
         "  if b[p] >= 254:",
         f"   if b[p] == 255 or stop - p < 9: return pos, {LAST}",
-        f"  if stop - p == {_FULL}: return pos, {HUGE}",
+        f"  if stop - p > {_SHORT}:",
+        f"   if stop - p == {_FULL}: return pos, {HUGE}",
+        "   add(general(b, t, p)); pos = stop; continue",
+        "  try:",
     ]
     for position, column in enumerate(columns):
-        lines.append("  l = b[p]")
-        indent = "  "
+        indent = "   "
         if column.nullable:
-            lines += [f"  if l == 251: v{position} = None; p += 1", "  else:"]
-            indent = "   "
-        lines.append(f"{indent}if l > 250: add(general(b, t, pos + 4)); pos = stop; continue")
-        lines.append(f"{indent}s = p + 1; p = s + l")
+            lines += [f"   if b[p] == 251: v{position} = None; p += 1", "   else:"]
+            indent = "    "
+        lines.append(f"{indent}s = p + 1; p = s + b[p]")
         lines += [indent + line for line in _value(column.kind, f"v{position}")]
-    return [*lines, f"  add({_tuple(columns)})", "  pos = stop", f" return pos, {MORE}"]
+    return [
+        *lines,
+        f"   if p == stop: add({_tuple(columns)}); pos = stop; continue",
+        "  except (ArithmeticError, LookupError, ValueError): pass",
+        "  add(general(b, t, pos + 4)); pos = stop",
+        f" return pos, {MORE}",
+    ]
 
 
 @lru_cache(maxsize=512)
