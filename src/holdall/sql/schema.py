@@ -153,7 +153,7 @@ def _terms(
     info: ModelInfo, table: sa.Table, fields: Sequence[tuple[FieldSpec, bool]], dialect: SchemaDialect, *, whole: bool = False
 ) -> list[Any]:
     """Return what an index is made of: fields, and whether they descend."""
-    prefixes = {} if whole else dialect.prefixes(info, [spec for spec, _ in fields])
+    prefixes = dialect.prefixes(info, [] if whole else [spec for spec, _ in fields])
     return [_term(table, spec, dialect, descending=descending, prefix=prefixes.get(spec)) for spec, descending in fields]
 
 
