@@ -244,6 +244,14 @@ async def _session_stream(backend: Backend) -> None:
         await session.create(Entry(text="1"))
 
 
+async def _write_batch(backend: Backend) -> None:
+    account = await backend.get(Account, 1)
+    async with backend.write_batch() as batch:
+        account.balance += 1
+        batch.save(account)
+        batch.create(Entry(text="1"))
+
+
 SESSIONS: dict[str, Callable[[Backend], Awaitable[object]]] = {
     "commit": _session_commit,
     "commit and rollback by hand": _session_explicit,
@@ -253,6 +261,7 @@ SESSIONS: dict[str, Callable[[Backend], Awaitable[object]]] = {
     "run": _session_run,
     "shared": _session_shared,
     "stream": _session_stream,
+    "write_batch": _write_batch,
 }
 
 

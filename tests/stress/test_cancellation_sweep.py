@@ -85,7 +85,8 @@ def test_the_sweep_has_every_public_operation() -> None:
         name
         for kind in (Backend, holdall.Session, Engine, QueryBuilder, Stream)
         for name, _ in inspect.getmembers(kind, inspect.iscoroutinefunction)
-        if not name.startswith("_") and name not in {"run_operation", "open_stream"}  # what other parts of the library call
+        # What other parts of the library call, and what no store with sessions promises: its own tests cancel that.
+        if not name.startswith("_") and name not in {"run_operation", "open_stream", "reindex"}
     }
 
     assert {name for name in public if not re.search(rf"\.{name}\(", text)} == set()
