@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, NamedTuple, TypedDict
 from uuid import UUID, uuid4
@@ -341,3 +341,36 @@ async def test_stores_without_sql_refuse_before_any_io(backend: Backend) -> None
         for use in (session.fetch("select 1"), session.execute("select 1"), session.execute_many("select 1", [{}])):
             with pytest.raises(UnsupportedOperation):
                 await use
+
+
+class Everything(Model):
+    """A field of every scalar type."""
+
+    id: int = Field(primary_key=True)
+    flag: bool = True
+    real: float = 0.5
+    text: str = "ä"
+    raw: bytes = b"\xff"
+    exact: Decimal = Field(default=Decimal("1.50"), max_digits=10, decimal_places=2)
+    wide: Decimal = Decimal("-12345678901234567890.5")
+    key: UUID = UUID(int=5)
+    day: date = date(2024, 2, 29)
+    moment: datetime = datetime(2024, 2, 29, 12, 30, 15, 123456, tzinfo=UTC)
+    clock: time = time(23, 59, 59, 999999)
+    span: timedelta = timedelta(days=-1, microseconds=1)
+    tags: list[str] = ["x"]
+    nothing: datetime | None = None
+    maybe: bool | None = None
+
+
+@pytest.mark.parametrize("backend_url", ["sqlite", "postgres", "mysql", "asyncmy"], indirect=True)
+async def test_rows_become_records_as_in_a_query(backend: Backend) -> None:
+    await backend.drop(Everything)
+    await backend.initialize(Everything)
+    await backend.create_many([Everything(id=1), Everything(id=2, flag=False, maybe=True, nothing=datetime(1, 1, 1, tzinfo=UTC))])
+
+    found = await backend.engine.fetch_as(Everything, "select * from everything order by id")
+
+    assert found == await backend.query(Everything).order_by("id")
+    assert [type(value) for value in vars(found[1]).values()] == [type(value) for value in vars(await backend.get(Everything, 2)).values()]
+    await backend.drop(Everything)

@@ -43,6 +43,8 @@ def _time_of(value: timedelta) -> time:
 
 
 _PLAIN: Mapping[Kind, Expression] = {
+    # Raw SQL gives the column's number, which nobody knows to be a bool.
+    Kind.BOOL: Expression("({v} == 1)"),
     Kind.UUID: Expression("{read}({v})", {"read": uuid_from_bytes}),
     Kind.TIME: Expression("{read}({v})", {"read": _time_of}),
     Kind.TIMEDELTA: Expression("{delta}(0, 0, {v})", {"delta": timedelta}),
@@ -59,9 +61,8 @@ VALUES = _table(_PLAIN)
 NAIVE_VALUES = _table(
     {
         **_PLAIN,
-        Kind.BOOL: Expression("({v} == 1)"),
-        # A tenth of what v.replace(tzinfo=UTC) takes.
-        Kind.DATETIME: Expression("({aware} + ({v} - {naive}))", {"aware": EPOCH, "naive": NAIVE_EPOCH}),
+        # A tenth of what v.replace(tzinfo=UTC) takes. Those of raw SQL are aware already.
+        Kind.DATETIME: Expression("({aware} + ({v} - {naive}) if {v}.tzinfo is None else {v})", {"aware": EPOCH, "naive": NAIVE_EPOCH}),
     }
 )
-"""The same after a driver that knows no bool, and reads datetimes without a time zone; sessions are in UTC."""
+"""The same after a driver that reads datetimes without a time zone; sessions are in UTC."""
