@@ -120,8 +120,11 @@ class PooledStore(Generic[S, C]):
             self._pools.terminate_all()
 
     async def ping(self) -> None:
-        """Make one round trip."""
-        await self.alone(lambda connection: self.wire.command(connection, "select 1"))
+        """Make one round trip; another one where the connection was stale, which says nothing of the server."""
+        try:
+            await self.alone(lambda connection: self.wire.command(connection, "select 1"))
+        except ConnectionLost:
+            await self.alone(lambda connection: self.wire.command(connection, "select 1"))
 
     # -- statements outside sessions ---------------------------------------------------------------------------------------------------
 

@@ -192,3 +192,23 @@ async def test_a_cut_reply_is_a_lost_connection(backend: Backend, proxy: Proxy) 
 
     async with asyncio.timeout(10):
         assert (await backend.get(Blob, 1)).id == 1
+
+
+async def test_a_stream_begins_again_on_a_connection_that_was_stale(backend: Backend, proxy: Proxy) -> None:
+    await backend.create_many([Blob(id=number) for number in range(5)])
+    proxy.cut()  # which nobody here has noticed yet
+
+    assert [blob.id async for blob in backend.query(Blob).order_by("id").stream(batch=2)] == [0, 1, 2, 3, 4]
+
+
+async def test_a_ping_looks_at_the_server_and_not_at_a_stale_connection(backend: Backend, proxy: Proxy) -> None:
+    await backend.ping()
+    proxy.cut()
+
+    await backend.ping()
+
+    proxy.refuse()
+    proxy.cut()
+    with pytest.raises(ConnectionLost):
+        await backend.ping()
+    await proxy.admit()

@@ -9,7 +9,7 @@ from typing import Any
 import anyio.to_thread
 
 from holdall.capabilities import WRITING
-from holdall.errors import StatementTimeout
+from holdall.errors import ConnectionLost, LockNotAvailable, StatementTimeout
 from holdall.query.operations import Insert, InsertAbsent, Operation, Raw, Select, Update, Upsert
 from holdall.record.metadata import ModelInfo
 from holdall.sql.pooled import PooledStore, PooledTransaction
@@ -70,6 +70,12 @@ class MysqlStore(PooledStore[MysqlSettings, Connection]):
 
     async def stream(self, operation: Select, batch: int) -> OwnStream:
         """Start a query on a connection of its own."""
+        try:
+            return await self._stream(operation, batch)
+        except ConnectionLost:
+            return await self._stream(operation, batch)  # the connection was stale, and nothing has been given yet
+
+    async def _stream(self, operation: Select, batch: int) -> OwnStream:
         pool = self.pool
         slot = pool.take() or await pool.acquire()
         return await OwnStream(pool, slot, self, operation, batch).start(self.compiler.select(operation)[0])
@@ -109,7 +115,9 @@ class MysqlStore(PooledStore[MysqlSettings, Connection]):
         """Run statements that define tables, each of which commits by itself, under a lock by name."""
 
         async def run(connection: Connection) -> None:
-            await connection.query(f"select get_lock({_SCHEMA_LOCK}, {_SCHEMA_LOCK_SECONDS})")
+            _, rows = await connection.query(f"select get_lock({_SCHEMA_LOCK}, {_SCHEMA_LOCK_SECONDS})")
+            if rows != [(1,)]:
+                raise LockNotAvailable(f"another initialize() or drop() of this database has not ended within {_SCHEMA_LOCK_SECONDS} s")
             try:
                 for statement in statements:
                     await self._define_one(connection, statement)
@@ -191,7 +199,7 @@ class MysqlTransaction(PooledTransaction[Connection]):
         if left is not None:
             await self._store.connector.stop_query(connection)
             await read_off(connection, left)
-        for stream in self._streams:
+        for stream in list(self._streams):
             await stream.put_aside()
 
     async def _free(self) -> None:
