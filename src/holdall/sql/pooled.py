@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Generic, NoReturn, Protocol, TypeVar
 from holdall.capabilities import Capability
 from holdall.errors import CommitUnknownError, ConnectionLost, DeadlockError, HoldallError, StatementTimeout, TransactionError
 from holdall.pool import Connector, PerLoop, Pool, PoolOptions, Slot, SlotState
-from holdall.query.operations import Operation, Raw
+from holdall.query.operations import Insert, InsertAbsent, Operation, Raw, Update, Upsert
 from holdall.record.metadata import ModelInfo
 from holdall.settings import PoolSettings
 from holdall.sql.compiler import Compiler
@@ -356,6 +356,15 @@ class PooledTransaction(Generic[C]):
 
     async def _command(self, text: str) -> None:
         await self.run(lambda connection: self._store.wire.command(connection, text), None)
+
+
+def written_values(operation: Operation | None) -> Mapping[str, Any]:
+    """Return the values that an operation writes, by field, for errors."""
+    if isinstance(operation, Insert | InsertAbsent | Upsert):
+        return {spec.name: spec.python(operation.row[spec.position]) for spec in operation.info.fields}
+    if isinstance(operation, Update):
+        return {spec.name: spec.python(value) for spec, value in zip(operation.fields, operation.values, strict=True)}
+    return {}
 
 
 def _pool_options(settings: PoolSettings) -> PoolOptions:

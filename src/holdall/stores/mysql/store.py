@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import anyio.to_thread
 
 from holdall.capabilities import WRITING
 from holdall.errors import ConnectionLost, LockNotAvailable, StatementTimeout
-from holdall.query.operations import Insert, InsertAbsent, Operation, Raw, Select, Update, Upsert
+from holdall.query.operations import Operation, Raw, Select
 from holdall.record.metadata import ModelInfo
-from holdall.sql.pooled import PooledStore, PooledTransaction
+from holdall.sql.pooled import PooledStore, PooledTransaction, written_values
 from holdall.store import BeginOptions, Difference, not_initialised
 from holdall.stores.mysql import execution
 from holdall.stores.mysql.capabilities import CAPABILITIES, LIMITS
@@ -63,7 +63,7 @@ class MysqlStore(PooledStore[MysqlSettings, Connection]):
             constraint=self.constraints.get,
             model=None if info is None else info.label,
             key=() if info is None else tuple(spec.name for spec in info.key),
-            values=_written(operation),
+            values=written_values(operation),
             timeout=timeout,
         )
         return translate(error, self.driver.errors, context) or error
@@ -221,15 +221,6 @@ class MysqlTransaction(PooledTransaction[Connection]):
         """Roll back and give the connection back."""
         await self._free()
         await super().rollback()
-
-
-def _written(operation: Operation | None) -> Mapping[str, Any]:
-    """Return the values that an operation writes, by field, for errors."""
-    if isinstance(operation, Insert | InsertAbsent | Upsert):
-        return {spec.name: spec.python(operation.row[spec.position]) for spec in operation.info.fields}
-    if isinstance(operation, Update):
-        return {spec.name: spec.python(value) for spec, value in zip(operation.fields, operation.values, strict=True)}
-    return {}
 
 
 # In a thread: the import of SQLAlchemy, for schemas only, takes a fifth of a second.

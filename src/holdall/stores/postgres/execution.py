@@ -171,15 +171,6 @@ RUN: Mapping[type[Any], Callable[[Compiler, Connection, Any], Awaitable[Any]]] =
 }
 
 
-def written_values(operation: op.Operation | None) -> Mapping[str, Any]:
-    """Return the values that an operation writes, by field, for errors."""
-    if isinstance(operation, op.Insert | op.InsertAbsent | op.Upsert):
-        return {spec.name: spec.python(operation.row[spec.position]) for spec in operation.info.fields}
-    if isinstance(operation, op.Update):
-        return {spec.name: spec.python(value) for spec, value in zip(operation.fields, operation.values, strict=True)}
-    return {}
-
-
 def duplicate_values(operation: op.InsertMany, error: DuplicateKeyError) -> tuple[Any, ...]:
     """Return the values of the row that a duplicate is about, which the server tells as text; the text where no row reads so."""
     specs = [operation.info.by_name[name] for name in error.fields]

@@ -14,7 +14,7 @@ from holdall.errors import DuplicateKeyError
 from holdall.query.operations import InsertMany, Operation, Raw, Select
 from holdall.record.metadata import ModelInfo
 from holdall.sql.compiler import Compiler
-from holdall.sql.pooled import PooledStore, PooledTransaction
+from holdall.sql.pooled import PooledStore, PooledTransaction, written_values
 from holdall.store import BeginOptions, Difference, not_initialised
 from holdall.stores.postgres import casefold, execution
 from holdall.stores.postgres.capabilities import CAPABILITIES, LIMITS
@@ -120,7 +120,7 @@ class PostgresStore(PooledStore[PostgresSettings, Connection]):
         context = ErrorContext(
             constraint=self.constraints.get,
             model=None if info is None else info.label,
-            values=execution.written_values(operation),
+            values=written_values(operation),
             timeout=timeout,
         )
         found = translate(error, context) or error
