@@ -20,7 +20,7 @@ several = st.lists(asked, min_size=4, max_size=12)
 NAMES = ("id", "text", "exact", "data", "part", "color", "moment")
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres", "opensearch"])
+@pytest.fixture(params=["memory", "sqlite", "postgres", "mysql", "opensearch"])
 def backend_url(request: pytest.FixtureRequest) -> str:
     return str(request.getfixturevalue(f"{request.param}_url"))
 

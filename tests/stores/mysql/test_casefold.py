@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncGenerator, Callable
 
 import pytest
+from pydantic import JsonValue
 
 import holdall
 from holdall import Backend, Field, Model
@@ -16,6 +17,7 @@ from holdall.stores.mysql.casefold import ANCHORS, _folds
 class Text(Model):
     id: int = Field(primary_key=True)
     text: str = ""
+    extra: dict[str, JsonValue] = {}
 
 
 @pytest.fixture
@@ -94,3 +96,16 @@ async def test_texts_whose_folds_overlap_are_compared_exactly(backend: Backend) 
         expected = [number for number, text in enumerate(texts) if HOLDS[operator](text.casefold(), needle.casefold())]
         found = await backend.query(Text).filter(**{f"text__{operator}": needle}).order_by("id").values("id").all()
         assert [row["id"] for row in found] == expected, (operator, needle)
+
+
+@pytest.mark.parametrize(("operator", "expected"), [("iexact", [2]), ("istartswith", [1, 2]), ("iendswith", [1, 2]), ("icontains", [1, 2])])
+async def test_an_empty_needle_inside_a_document_is_in_every_text(backend: Backend, operator: str, expected: list[int]) -> None:
+    """Of plain fields the planner has made another condition of it."""
+    await backend.create_many([Text(id=1, extra={"a": "x"}), Text(id=2, extra={"a": ""}), Text(id=3, extra={"a": 1}), Text(id=4)])
+
+    lookup = {f"extra__a__{operator}": ""}
+    found = await backend.query(Text).filter(**lookup).order_by("id").values("id").all()
+    others = await backend.query(Text).exclude(**lookup).order_by("id").values("id").all()
+
+    assert [row["id"] for row in found] == expected
+    assert [row["id"] for row in others] == [number for number in range(1, 5) if number not in expected]

@@ -55,14 +55,14 @@ def _folds() -> _Folds:
 
 @lru_cache(maxsize=256)
 def pattern(operator: str, needle: str, *, references: bool = True) -> str:
-    """Return the pattern of the texts that match; ``needle`` is folded already, and not empty unless the operator is ``iexact``.
+    """Return the pattern of the texts that match; ``needle`` is folded already. An empty one is in every text, and equal to the empty one.
 
     Raises:
         UnsupportedOperation: the pattern wants groups that refer to one another, and the server (``references=False``) has none.
     """
     start, end = ANCHORS[operator]
     if not needle:
-        return r"\A\z"
+        return r"\A\z" if start and end else r"\A"
     found = _Pattern(needle, end=end)
     if found.overlaps and not references:
         raise UnsupportedOperation(
