@@ -113,6 +113,8 @@ async def people(backend: Backend, *conditions: Any, **lookups: Any) -> list[int
         ({"profile__list__has": [2]}, [3]),
         ({"profile__list__has": 2}, []),
         ({"profile__list__has": {"a": 3}}, [3]),
+        ({"profile__list__has_any": [9, 1]}, [3]),
+        ({"profile__list__has_any": []}, []),
         ({"profile__list__has_all": []}, [3, 4]),
         ({"profile__list__0": 1}, []),
         ({"profile__0": "zero"}, [5]),

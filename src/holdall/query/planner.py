@@ -118,6 +118,8 @@ def _path_leaf(leaf: Leaf, *, negated: bool) -> Normal:
         if len(present) < len(dict.fromkeys(leaf.value)):
             items.append(Test(leaf.field, leaf.path, leaf.type, "is_null", None, negated))
         return _combine(items, conjunction=negated)
+    if leaf.operator == "has_any" and not leaf.value:
+        return negated
     return Test(*leaf, negated=negated)
 
 

@@ -149,6 +149,8 @@ LISTS_IN_DOCUMENTS: Cases = [
     ({"profile__list__has": [2]}, [3]),
     ({"profile__list__has": 2}, []),
     ({"profile__list__has": {"a": 3}}, [3]),
+    ({"profile__list__has_any": [9, 1]}, [3]),
+    ({"profile__list__has_any": []}, []),
     ({"profile__list__has_all": []}, [3, 4]),
 ]
 

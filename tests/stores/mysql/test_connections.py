@@ -45,6 +45,7 @@ SET_UP = {
     "tx_isolation": "READ-COMMITTED",
     "tx_read_only": 0,
     "max_sort_length": 65536,
+    "sort_buffer_size": 17 * 15 * 65536,
     "innodb_snapshot_isolation": 1,
     "max_statement_time": 0.0,
 }

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from holdall.errors import UnsupportedOperation
-from holdall.query.operations import Insert, InsertAbsent, InsertMany, Lock, Update, UpdateWhere, Upsert
+from holdall.query.operations import Insert, InsertAbsent, InsertMany, Lock, Select, Update, UpdateWhere, Upsert
 from holdall.query.planner import Test
 from holdall.record.metadata import FieldSpec, ModelInfo
 from holdall.record.types import Kind
@@ -17,8 +17,8 @@ from holdall.sql.compiler import Compiler, Statement
 from holdall.sql.dialect import Dialect, Parameters
 from holdall.sql.naming import quote
 from holdall.stores.mysql.casefold import ANCHORS, pattern
-from holdall.stores.mysql.flavours import Flavour
-from holdall.stores.mysql.limits import check_fields, check_row
+from holdall.stores.mysql.flavours import SORTED_TEXTS, Flavour
+from holdall.stores.mysql.limits import check_fields, check_order, check_row
 from holdall.stores.mysql.literals import MARK, row_literals
 
 _TESTS: Mapping[str, tuple[str, str]] = {
@@ -236,6 +236,16 @@ class MysqlCompiler(Compiler):
     def __init__(self, flavour: Flavour) -> None:
         super().__init__(dialect_of(flavour))
         self.flavour = flavour
+
+    def select(self, operation: Select) -> list[Statement]:
+        """Compile a query.
+
+        Raises:
+            LimitExceeded: it is ordered by more texts than the server can sort by.
+        """
+        if len(operation.order) > SORTED_TEXTS:
+            check_order(operation.info, operation.order)
+        return super().select(operation)
 
     def insert(self, operation: Insert) -> Statement:
         """Compile the insert of a row; the server generates a key that is NULL."""

@@ -12,9 +12,11 @@ from typing import Any
 import orjson
 
 from holdall.errors import ConfigurationError, LimitExceeded
+from holdall.query.predicates import OrderTerm
 from holdall.record.metadata import FieldSpec, ModelInfo
 from holdall.record.types import Kind
 from holdall.stores.mysql.capabilities import LIMITS
+from holdall.stores.mysql.flavours import SORTED_TEXTS
 
 KEY_BYTES = 3072  # of an index in InnoDB
 _ROW_BYTES = 60_000  # of all columns of bounded length; the server's limit is 65,535, with bytes for lengths and NULLs
@@ -122,6 +124,15 @@ def check_fields(info: ModelInfo, fields: tuple[FieldSpec, ...], values: tuple[A
                 check_value(info, spec, value, lengths[spec])
             elif spec.document is not None:
                 check_depth(info, spec, value)
+
+
+def check_order(info: ModelInfo, order: Sequence[OrderTerm]) -> None:
+    """Raise ``LimitExceeded`` for an order by more unbounded texts than the server's buffer is set up for; bounded ones fit its spare."""
+    bounded = text_lengths(info)
+    texts = sum(_is_text(term.field) and term.field not in bounded for term in order)
+    if texts > SORTED_TEXTS:
+        what = f"{info.label}: the texts without a max_length that a query is ordered by"
+        raise LimitExceeded(what, limit=SORTED_TEXTS, value=texts)
 
 
 def check_value(info: ModelInfo, spec: FieldSpec, value: Any, size: int) -> None:
