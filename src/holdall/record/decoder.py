@@ -21,7 +21,7 @@ from holdall.errors import CorruptRecordError, QueryError
 from holdall.naming import near_miss
 from holdall.record.documents import canonical, loads
 from holdall.record.metadata import FieldSpec, ModelInfo
-from holdall.record.record import set_state
+from holdall.record.record import Record, set_state
 from holdall.record.state import PlainRow
 from holdall.record.types import is_typed_dict
 
@@ -173,7 +173,7 @@ def _body(decoder: Decoder, source: _Source, shape: Any) -> list[str]:
         values = "".join(source.python(spec) + "," for spec in decoder.fields)
         return [f"o = {source.name(tuple.__new__)}({source.name(shape)}, ({values}))"]
     if isinstance(shape, type) and issubclass(shape, pydantic.BaseModel):
-        return [*_instance_body(decoder, source, shape), *_post_init(shape)]
+        return [*_instance_body(decoder, source, shape), *_slots_body(source, shape), *_post_init(shape)]
     arguments = ", ".join(f"{spec.name}={source.python(spec)}" for spec in decoder.fields)
     return [f"o = {source.name(shape)}({arguments})"]
 
@@ -183,15 +183,21 @@ def _display(decoder: Decoder, source: _Source) -> str:
 
 
 def _instance_body(decoder: Decoder, source: _Source, cls: type[pydantic.BaseModel]) -> list[str]:
-    """Fill the slots of a pydantic instance, which is what validation does at its end."""
+    return [
+        f"o = {source.name(object.__new__)}({source.name(cls)})",
+        f"{source.name(pydantic.BaseModel.__dict__['__dict__'].__set__)}(o, {_display(decoder, source)})",
+    ]
+
+
+def _slots_body(source: _Source, cls: type[pydantic.BaseModel]) -> list[str]:
+    """Fill the slots of a pydantic instance, which is what validation does at its end; those of a record fill themselves."""
+    if issubclass(cls, Record):
+        return []
     base = pydantic.BaseModel.__dict__
-    fields = set(cls.model_fields)
     setters = {name: base[name].__set__ for name in ("__pydantic_fields_set__", "__pydantic_extra__", "__pydantic_private__")}
     extra = "{}" if cls.model_config.get("extra") == "allow" else "None"
     return [
-        f"o = {source.name(object.__new__)}({source.name(cls)})",
-        f"{source.name(base['__dict__'].__set__)}(o, {_display(decoder, source)})",
-        f"{source.name(setters['__pydantic_fields_set__'])}(o, {source.name(fields)}.copy())",
+        f"{source.name(setters['__pydantic_fields_set__'])}(o, {source.name(set(cls.model_fields))}.copy())",
         f"{source.name(setters['__pydantic_extra__'])}(o, {extra})",
         f"{source.name(setters['__pydantic_private__'])}(o, None)",
     ]

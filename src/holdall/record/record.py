@@ -14,6 +14,7 @@ from pydantic._internal._model_construction import ModelMetaclass
 from holdall.errors import ConfigurationError
 from holdall.naming import near_miss
 from holdall.record.fields import Field, storage_of
+from holdall.record.lazy_slots import LAZY_SLOTS
 from holdall.record.metadata import META_OPTIONS, model_info
 from holdall.record.state import State, plain_state
 
@@ -93,6 +94,7 @@ class Record(pydantic.BaseModel, metaclass=RecordMeta, defer_build=True):
         __holdall_state__: State | None = pydantic.PrivateAttr(None)
     else:
         __slots__ = ("__holdall_state__",)
+        vars().update(LAZY_SLOTS)
     __holdall_columns__: ClassVar[dict[str, Any]]
 
     model_config = ConfigDict(validate_assignment=True)
