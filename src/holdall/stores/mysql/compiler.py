@@ -114,7 +114,7 @@ class _Documents:
             return _membership(parameters, column, test)
         place = self._place(parameters, column, test.path)
         if test.operator == "is_null":
-            text = f"COALESCE(JSON_TYPE({place.value}), 'NULL') = 'NULL'"
+            text = f"COALESCE({self._type(place.value)}, 'NULL') = 'NULL'"
             return f"NOT ({text})" if test.negated else text
         inside = self._tests[test.operator](parameters, place, test)
         return f"({inside}) IS NOT TRUE" if test.negated else f"({inside})"
@@ -130,7 +130,7 @@ class _Documents:
             if isinstance(part, int):
                 # "[0]" of a scalar or an object is that itself: a path must not change its meaning with the data.
                 parent = f"JSON_EXTRACT({column}, {parameters.bind(_path(path[:at]))})"
-                value = f"IF(JSON_TYPE({parent}) = 'ARRAY', {value}, NULL)"
+                value = f"IF({self._type(parent)} = 'ARRAY', {value}, NULL)"
         # The path of JSON_TABLE is a literal of the grammar, which takes no expression.
         return _Place(column, parameters.bind(_path(path) + "[*]"), value)
 
@@ -141,7 +141,7 @@ class _Documents:
         return f"{self._json(place.value)} IN ({', '.join(self._canonical(parameters, item) for item in test.value)})"
 
     def _list(self, parameters: Parameters, place: _Place, test: Test) -> str:
-        return f"JSON_TYPE({place.value}) = 'ARRAY' AND {self._lists[test.operator](parameters, place, test.value)}"
+        return f"{self._type(place.value)} = 'ARRAY' AND {self._lists[test.operator](parameters, place, test.value)}"
 
     def _text(self, parameters: Parameters, place: _Place, test: Test) -> str:
         text = f"JSON_UNQUOTE({place.value}) COLLATE {self._flavour.collation}"
@@ -149,7 +149,7 @@ class _Documents:
             inside = _folded(parameters, text, test._replace(negated=False), pcre=self._flavour.pcre)
         else:
             inside = _TESTS[test.operator][0].format(c=text, p=parameters.bind(test.value))
-        return f"JSON_TYPE({place.value}) = 'STRING' AND {inside}"
+        return f"{self._type(place.value)} = 'STRING' AND {inside}"
 
     def _between(self, parameters: Parameters, place: _Place, test: Test) -> str:
         low, high = test.value
@@ -161,14 +161,14 @@ class _Documents:
     def _ordered(self, parameters: Parameters, value: str, sign: str, bound: Any) -> str:
         plain = f"JSON_UNQUOTE({value}) COLLATE {self._flavour.collation}"
         if isinstance(bound, str):
-            return f"JSON_TYPE({value}) = 'STRING' AND {plain} {sign} {parameters.bind(bound)}"
+            return f"{self._type(value)} = 'STRING' AND {plain} {sign} {parameters.bind(bound)}"
         if isinstance(bound, bool):
-            return f"JSON_TYPE({value}) = 'BOOLEAN' AND ({plain} = 'true') {sign} {parameters.bind(bound)}"
+            return f"{self._type(value)} = 'BOOLEAN' AND ({plain} = 'true') {sign} {parameters.bind(bound)}"
         # Whole numbers compare as such, exactly; all others are doubles, far from any that a bound could be rounded to.
         whole = _whole(parameters, f"CAST({plain} AS SIGNED)", sign, bound)
         real = f"CAST({plain} AS DOUBLE) {sign} {parameters.bind(float(bound))}"
         return (
-            f"JSON_TYPE({value}) IN ('INTEGER', 'UNSIGNED INTEGER', 'DOUBLE', 'DECIMAL') "
+            f"{self._type(value)} IN ('INTEGER', 'UNSIGNED INTEGER', 'DOUBLE', 'DECIMAL') "
             f"AND IF({plain} REGEXP '^-?[0-9]+$', {whole}, {real})"
         )
 
@@ -185,6 +185,9 @@ class _Documents:
 
     def _item(self) -> str:
         return self._flavour.item.format("holdall_items.holdall_item")
+
+    def _type(self, value: str) -> str:
+        return self._flavour.json_type.format(value)
 
     def _json(self, text: str) -> str:
         return self._flavour.json.format(text)

@@ -66,4 +66,6 @@ def schema_of(flavour: Flavour) -> SchemaDialect:
         generated=tuple,
         nulls_last_in_index=False,
         prefixes=index_prefixes,
+        digest=flavour.digest,
+        index_if_not_exists=flavour.index_if_not_exists,
     )
