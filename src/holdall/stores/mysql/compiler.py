@@ -11,6 +11,7 @@ import orjson
 from holdall.errors import UnsupportedOperation
 from holdall.query.operations import Insert, InsertAbsent, InsertMany, Lock, Select, Update, UpdateWhere, Upsert
 from holdall.query.planner import Test
+from holdall.query.predicates import Arithmetic
 from holdall.record.metadata import FieldSpec, ModelInfo
 from holdall.record.types import Kind
 from holdall.sql.compiler import Compiler, Statement
@@ -196,6 +197,13 @@ class _Documents:
         return self._flavour.canonical.format(parameters.bind(text))
 
 
+def _fields_of(value: Any) -> set[FieldSpec]:
+    """Return the fields that an assigned value is computed from."""
+    if isinstance(value, Arithmetic):
+        return _fields_of(value.left) | _fields_of(value.right)
+    return {value} if isinstance(value, FieldSpec) else set()
+
+
 def _whole(parameters: Parameters, value: str, sign: str, bound: Any) -> str:
     """Return the comparison of a whole number of 64 bits with a bound that may be a fraction, or out of their range."""
     if isinstance(bound, int):
@@ -317,9 +325,31 @@ class MysqlCompiler(Compiler):
         return super().update(operation)
 
     def update_where(self, operation: UpdateWhere) -> Statement:
-        """Compile the change of all that matches."""
+        """Compile the change of all that matches.
+
+        Raises:
+            UnsupportedOperation: fields are computed from one another, and the server assigns them one after another.
+        """
         check_fields(operation.info, tuple(operation.assignments), tuple(operation.assignments.values()))
+        if not self.flavour.simultaneous:
+            operation = operation._replace(assignments=self._in_order(operation))
         return super().update_where(operation)
+
+    def _in_order(self, operation: UpdateWhere) -> dict[FieldSpec, Any]:
+        """Return the assignments in an order in which each field is read before it is written."""
+        found: dict[FieldSpec, Any] = {}
+        left = dict(operation.assignments)
+        while left:
+            read = {spec: {other for other, value in left.items() if other is not spec and spec in _fields_of(value)} for spec in left}
+            last = next((spec for spec, readers in read.items() if not readers), None)
+            if last is None:
+                names = ", ".join(spec.name for spec in left)
+                raise UnsupportedOperation(
+                    f"{operation.info.label}: {self.flavour.name} assigns one field after another, and {names} are computed from one "
+                    "another; read the record with lock=True, and save it"
+                )
+            found[last] = left.pop(last)
+        return found
 
     def read_fields(self, info: ModelInfo, fields: Sequence[FieldSpec], by: Sequence[FieldSpec], values: Sequence[Any]) -> Statement:
         """Compile a read of some fields of the rows that have these values; of none, it tells whether there are any."""
