@@ -120,11 +120,23 @@ class Client:
                 self._transport = transport
         return self._transport
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Do in the background what a cancelled task must not wait for."""
         task = self._loop.create_task(work, context=contextvars.Context())
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen: who still waits gets it too, and what is left behind has an end of its own
+
+    async def complete(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do what must not stop half-way; it goes on when whoever waits for it is cancelled."""
+        task = self.spawn(work)
+        await asyncio.wait([task])
+        task.result()
 
     async def close(self, timeout: float) -> None:
         """Close the connections; wait that many seconds for those in use."""
