@@ -7,8 +7,8 @@ is complete, and the alias moves. Writers that are refused try again, and find t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 from contextlib import suppress
+from typing import Any
 from urllib.parse import quote
 
 from holdall.errors import BackendError, HoldallError

@@ -60,7 +60,7 @@ def claims_of(shape: Shape, row: Row) -> dict[str, Claim]:
     return found
 
 
-class OwnerHas(Exception):  # noqa: N818 - a state of the record, not a failure
+class OwnerHas(Exception):
     """The record that values are reserved for has one of them already: another writer was quicker."""
 
 
