@@ -117,7 +117,7 @@ async def test_facets_over_several_shards_are_exact(opensearch_url: str, monkeyp
         await backend.create_many([Book(id=number, title="x", tags=[value]) for number, value in enumerate(values)])
 
         found = await backend.query(Book).search("x").facets(tags=Terms("tags", size=3))
-        assert found.facets["tags"] == [("rare", 6), ("0", 4), ("1", 4)]
+        assert [(bucket.value, bucket.count) for bucket in found.facets["tags"]] == [("rare", 6), ("0", 4), ("1", 4)]
 
         monkeypatch.setattr(searching, "_SHARD_TERMS", 130)
         with pytest.raises(LimitExceeded, match="narrow the search"):

@@ -29,6 +29,7 @@ from holdall.stores.opensearch.wire import WireConnection
 
 _ERRORS = frozenset(range(300, 600))
 _TOO_MANY = 429
+_BAD = 400
 _FORBIDDEN = 403
 _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 1.0
@@ -54,6 +55,8 @@ def is_busy(error: ServerError) -> bool:
     """Tell whether the server did nothing, and will do it later: its queues or its memory are full, or an index moves to a new one."""
     if error.status == _TOO_MANY:
         return "disk usage exceeded" not in error.reason
+    if error.status == _BAD and "circuit_breaking_exception" in f"{error.type} {error.reason}":
+        return True  # too many new scripts in the last minutes, of other clients: ours are few and constant
     return error.status == _FORBIDDEN and "[FORBIDDEN/8/" in error.reason  # a block of writes alone
 
 
