@@ -71,7 +71,7 @@ def _missing(label: str | None, error: ServerError) -> HoldallError:
 def _blocked(label: str | None, error: ServerError) -> HoldallError:
     what = label or "the model"
     remedy = (
-        f"somebody is reindexing, or has died while doing so: then 'await backend.reindex({what})' ends it, and names an index to delete first"
+        f"a reindex is running, or has died: then 'await backend.reindex({what})' ends it, and names an index to delete first"
         if "[FORBIDDEN/8/" in error.reason
         else "lift the block"
     )

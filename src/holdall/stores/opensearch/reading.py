@@ -203,8 +203,8 @@ class OpenSearchStream:
             if not began or not index_is_gone(error.__cause__):
                 raise
             raise BackendError(
-                f"{self._requests.info.label}: the stream's point in time is gone: a reindex put a new index in the place of the one that it "
-                "read, or more than a minute went by between two batches; stream again, from behind the last key that was read"
+                f"{self._requests.info.label}: the stream's point in time is gone: a reindex put a new index in its index's place, "
+                "or more than a minute went by between two batches; stream again, from behind the last key that was read"
             ) from error.__cause__
 
     async def aclose(self) -> None:
