@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+import holdall
 from holdall import Backend, BackendError, F, Field, Model
 from tests.stores.opensearch.conftest import Ask
 
@@ -186,3 +187,26 @@ async def test_what_one_who_died_has_left_is_named(backend: Backend, ask: Ask) -
 
     await backend.create(Note(id=2))
     assert await backend.query(Note).count() == 2
+
+
+async def test_a_stream_over_the_exchange_says_to_begin_again(backend: Backend) -> None:
+    await backend.create_many([Note(id=number) for number in range(20)])
+    async with backend.query(Note).order_by("id").stream(batch=5) as stream:
+        assert (await anext(aiter(stream))).id == 0
+
+        await backend.reindex(Note)
+
+        with pytest.raises(BackendError, match="stream again"):
+            [note async for note in stream]
+
+
+async def test_a_block_that_stays_is_an_error_with_a_remedy(opensearch_url: str, backend: Backend, ask: Ask) -> None:
+    await ask("PUT", f"/{prefix_of(backend)}note~v000001/_settings", {"index.blocks.write": True})
+
+    async with holdall.open(opensearch_url, retry_timeout=0.1) as hasty:
+        with pytest.raises(BackendError, match=r"reindex\(Note\)"):
+            await hasty.create(Note(id=1))
+        with pytest.raises(BackendError, match=r"reindex\(Note\)"):
+            await hasty.create_many([Note(id=1)])
+        await hasty.reindex(Note)
+        await hasty.create(Note(id=1))

@@ -7,6 +7,7 @@ import pytest
 import holdall
 from holdall import Backend, ConfigurationError, Field, LimitExceeded, Model, UnsupportedOperation
 from holdall.query.search import Terms
+from holdall.stores.opensearch import searching
 from tests.stores.opensearch.conftest import Ask
 from tests.typing import snippets
 
@@ -106,3 +107,19 @@ async def test_what_the_documentation_promises_to_type_checkers_runs(backend: Ba
     await backend.create(snippets.Article(id=1, title="A quick fox over a lazy dog", topic="animals", size=1))
 
     await snippets.search(backend)
+
+
+async def test_facets_over_several_shards_are_exact(opensearch_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = [f"{number % 400}" for number in range(1600)] + ["rare"] * 6
+    async with holdall.open(opensearch_url, prefix="sharded_", shards=3) as backend:
+        await backend.drop(Book)
+        await backend.initialize(Book)
+        await backend.create_many([Book(id=number, title="x", tags=[value]) for number, value in enumerate(values)])
+
+        found = await backend.query(Book).search("x").facets(tags=Terms("tags", size=3))
+        assert [(bucket.value, bucket.count) for bucket in found.facets["tags"]] == [("rare", 6), ("0", 4), ("1", 4)]
+
+        monkeypatch.setattr(searching, "_SHARD_TERMS", 130)
+        with pytest.raises(LimitExceeded, match="narrow the search"):
+            await backend.query(Book).search("x").facets(tags=Terms("tags", size=3))
+        await backend.drop(Book)

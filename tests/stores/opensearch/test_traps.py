@@ -262,3 +262,14 @@ def test_the_password_is_never_shown() -> None:
     backend = holdall.open("opensearch://user:secret@127.0.0.1:1")
 
     assert "secret" not in repr(backend)
+
+
+async def test_too_many_new_scripts_of_others_are_waited_for(stubbed: Callable[..., AbstractAsyncContextManager[Stub]]) -> None:
+    breaker = {"type": "circuit_breaking_exception", "reason": "[script] Too many dynamic script compilations within, max: [75/5m]"}
+    error = {"type": "illegal_argument_exception", "reason": "failed to execute script"}
+    refused: object = {
+        "status": 400,
+        "error": {**error, "root_cause": [error], "caused_by": {"type": "general_script_exception", **breaker}},
+    }
+    async with stubbed((200, {}), (400, refused), (200, {"result": "deleted"})) as stub, holdall.open(stub.url) as backend:
+        assert await backend.delete(Fact(id=1))

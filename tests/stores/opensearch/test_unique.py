@@ -1,7 +1,7 @@
 """Unique fields are kept by reservations: one winner in every race, and what a writer that died has left is taken over."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from uuid import UUID
 
 import pytest
@@ -10,7 +10,7 @@ import holdall
 from holdall import Backend, DuplicateKeyError, Field, Index, Model
 from holdall.record.metadata import model_info
 from holdall.stores.opensearch.mapping import shape_of
-from holdall.stores.opensearch.unique import claims_of
+from holdall.stores.opensearch.unique import Held, Reservations, claims_of
 from tests.stores.opensearch.conftest import Ask
 
 
@@ -115,6 +115,68 @@ async def test_a_failed_write_leaves_no_reservation(backend: Backend, ask: Ask) 
 
     assert await reservations(ask, backend) == before
     assert await backend.query(Account).count() == 1
+
+
+async def test_a_create_of_a_record_that_is_there_leaves_its_values_reserved(backend: Backend) -> None:
+    await backend.create(Account(id=1, email="a"))
+
+    with pytest.raises(DuplicateKeyError) as one:
+        await backend.create(Account(id=1, email="a"))
+    with pytest.raises(DuplicateKeyError) as many:
+        await backend.create_many([Account(id=1, email="a"), Account(id=2, email="b")])
+
+    assert one.value.fields == many.value.fields == ("id",)
+    with pytest.raises(DuplicateKeyError) as other:
+        await backend.create(Account(id=2, email="a"))
+    assert other.value.fields == ("email",)
+
+
+async def test_creates_of_the_same_record_at_once_leave_its_values_reserved(backend: Backend) -> None:
+    for number in range(10):
+        account = Account(id=number, email=f"{number}@example.org")
+
+        results = await asyncio.gather(*(backend.create(account.model_copy()) for _ in range(5)), return_exceptions=True)
+
+        assert sum(isinstance(result, Account) for result in results) == 1
+        with pytest.raises(DuplicateKeyError):
+            await backend.create(Account(id=100 + number, email=account.email))
+
+
+async def test_updates_of_the_same_record_at_once_leave_its_values_reserved(backend: Backend) -> None:
+    await backend.create_many([Account(id=number, email=f"old {number}") for number in range(5)])
+    for number in range(5):
+        await asyncio.gather(
+            *(backend.query(Account).filter(id=number).update(email=f"new {number}") for _ in range(4)), return_exceptions=True
+        )
+
+        assert (await backend.get(Account, number)).email == f"new {number}"
+        with pytest.raises(DuplicateKeyError):
+            await backend.create(Account(id=100 + number, email=f"new {number}"))
+        await backend.create(Account(id=200 + number, email=f"old {number}"))
+
+
+async def test_a_release_goes_on_when_its_task_is_cancelled(backend: Backend, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    await backend.create(Account(id=1, email="a"))
+    before = await reservations(ask, backend)
+    begun = asyncio.Event()
+    release = Reservations._release
+
+    async def told(self: Reservations, held: Sequence[Held]) -> None:
+        begun.set()
+        await asyncio.sleep(0)
+        await release(self, held)
+
+    monkeypatch.setattr(Reservations, "_release", told)
+    task = asyncio.create_task(backend.create(Account(id=1, email="new")))
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    monkeypatch.undo()
+
+    await asyncio.wait_for(backend.create(Account(id=2, email="new")), 5)
+    await backend.delete(Account(id=2, email="new"))
+    assert await reservations(ask, backend) == before
 
 
 async def test_get_or_create_makes_one_though_searches_lag(opensearch_url: str, backend: Backend) -> None:

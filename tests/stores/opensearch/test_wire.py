@@ -13,6 +13,7 @@ import pytest
 
 import holdall
 from holdall import Backend, BackendError, ConnectionLost, Field, Model, StatementTimeout
+from holdall.stores.opensearch.wire import _dechunk
 from tests.servers.process import ServerMissing, find_program
 from tests.stores.opensearch.conftest import Stub
 
@@ -67,6 +68,19 @@ async def test_an_answer_may_come_in_any_pieces(answer: bytes) -> None:
         backend = holdall.open(f"opensearch://127.0.0.1:{server.sockets[0].getsockname()[1]}")
         assert (await get(backend)).id == 1
         await backend.close()
+
+
+def test_a_chunk_is_read_once_however_many_follow() -> None:
+    """Or a body in many chunks takes time by their square."""
+    body, buffer = bytearray(), bytearray()
+
+    for number in range(100):
+        buffer += b"4\r\n%04d\r\n" % number
+        assert not _dechunk(buffer, body)
+        assert not buffer
+
+    assert _dechunk(bytearray(b"0\r\n\r\n"), body)
+    assert len(body) == 400
 
 
 async def test_a_server_that_says_close_is_connected_to_anew(stubbed: Stubbed) -> None:

@@ -21,7 +21,7 @@ from holdall.stores.opensearch.errors import error_of_item, index_is_gone, trans
 from holdall.stores.opensearch.mapping import Row
 from holdall.stores.opensearch.reading import PAGE
 from holdall.stores.opensearch.requests import CONFLICT, MISSING, Lines, ModelRequests, Run
-from holdall.stores.opensearch.unique import Reservations, claims_of
+from holdall.stores.opensearch.unique import Held, Reservations, claims_of
 from holdall.stores.opensearch.writing import update
 
 
@@ -216,6 +216,7 @@ async def _write(requests: ModelRequests, plan: Plan, hits: Sequence[Any], done:
     for hit in hits:
         condition = {"_id": hit["_id"], "if_seq_no": hit["_seq_no"], "if_primary_term": hit["_primary_term"]}
         lines.add({plan.action: condition}, None if plan.body is None else plan.body(hit["_source"] if plan.fields else {}))
+    reserved = {item.claim.id: item for item in await _reserved(requests, hits)} if plan.unique else {}
     items = await requests.bulk(lines, index=hits[0]["_index"])
     applied: list[Any] = []
     for hit, item in zip(hits, items, strict=True):
@@ -230,13 +231,16 @@ async def _write(requests: ModelRequests, plan: Plan, hits: Sequence[Any], done:
         elif "error" in item and index_is_gone(error_of_item(item)):
             state.interrupted = True
     if plan.unique:
-        await _release(requests, applied)
+        shape = requests.shape
+        gone = [id for hit in applied for id in claims_of(shape, shape.plain_row(hit["_source"]))]
+        await Reservations(requests).release([reserved[id] for id in gone if id in reserved])
 
 
-async def _release(requests: ModelRequests, hits: Iterable[Any]) -> None:
-    reservations = Reservations(requests)
-    for hit in hits:
-        await reservations.release_owned(claims_of(requests.shape, requests.shape.plain_row(hit["_source"])).values(), hit["_id"])
+async def _reserved(requests: ModelRequests, hits: Iterable[Any]) -> list[Held]:
+    """Return the reservations that go with records."""
+    shape = requests.shape
+    claims = [(claim, hit["_id"]) for hit in hits for claim in claims_of(shape, shape.plain_row(hit["_source"])).values()]
+    return await Reservations(requests).owned(claims)
 
 
 async def _update_unique_where(requests: ModelRequests, predicate: Query, assignments: Mapping[FieldSpec, Any]) -> int:

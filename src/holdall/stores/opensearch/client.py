@@ -29,6 +29,7 @@ from holdall.stores.opensearch.wire import WireConnection
 
 _ERRORS = frozenset(range(300, 600))
 _TOO_MANY = 429
+_BAD = 400
 _FORBIDDEN = 403
 _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 1.0
@@ -54,6 +55,8 @@ def is_busy(error: ServerError) -> bool:
     """Tell whether the server did nothing, and will do it later: its queues or its memory are full, or an index moves to a new one."""
     if error.status == _TOO_MANY:
         return "disk usage exceeded" not in error.reason
+    if error.status == _BAD and "circuit_breaking_exception" in f"{error.type} {error.reason}":
+        return True  # too many new scripts in the last minutes, of other clients: ours are few and constant
     return error.status == _FORBIDDEN and "[FORBIDDEN/8/" in error.reason  # a block of writes alone
 
 
@@ -120,11 +123,23 @@ class Client:
                 self._transport = transport
         return self._transport
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Do in the background what a cancelled task must not wait for."""
         task = self._loop.create_task(work, context=contextvars.Context())
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen: who still waits gets it too, and what is left behind has an end of its own
+
+    async def complete(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do what must not stop half-way; it goes on when whoever waits for it is cancelled."""
+        task = self.spawn(work)
+        await asyncio.wait([task])
+        task.result()
 
     async def close(self, timeout: float) -> None:
         """Close the connections; wait that many seconds for those in use."""

@@ -68,12 +68,23 @@ def _missing(label: str | None, error: ServerError) -> HoldallError:
     return not_initialised(label) if label else BackendError(str(error))
 
 
+def _blocked(label: str | None, error: ServerError) -> HoldallError:
+    what = label or "the model"
+    remedy = (
+        f"a reindex is running, or has died: then 'await backend.reindex({what})' ends it, and names an index to delete first"
+        if "[FORBIDDEN/8/" in error.reason
+        else "lift the block"
+    )
+    return BackendError(f"the index of {what} is blocked: {error.reason}; {remedy}")
+
+
 _BY_TYPE: Mapping[str, Callable[[str | None, ServerError], HoldallError]] = {
     "index_not_found_exception": _missing,
     "strict_dynamic_mapping_exception": _other_mapping,
     "mapper_parsing_exception": _other_mapping,
     "query_shard_exception": _other_mapping,
     "too_many_nested_clauses": lambda _, error: LimitExceeded(f"the conditions of one query ({error.reason})", limit=1024, value=1025),
+    "cluster_block_exception": _blocked,
     "timeout_exception": lambda _, __: StatementTimeout(),
     "process_cluster_event_timeout_exception": lambda _, __: StatementTimeout(),
 }

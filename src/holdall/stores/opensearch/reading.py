@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from holdall.errors import HoldallError, UnsupportedOperation
+from holdall.errors import BackendError, HoldallError, UnsupportedOperation
 from holdall.query import operations as op
 from holdall.query.predicates import OrderTerm
 from holdall.record.decoder import Decoder
@@ -47,6 +47,8 @@ async def select(requests: ModelRequests, operation: op.Select) -> list[Any]:
     key = key_wanted(requests.info, operation.predicate)
     if key is not None and not operation.offset and operation.after is None and operation.limit != 0:
         return await by_keys(requests, [key], operation.decoder)
+    if operation.after is not None and operation.offset:
+        raise UnsupportedOperation("OpenSearch skips nothing behind a position; leave the offset out")
     await settle(requests, operation)
     skipped = operation.offset or 0
     wanted = None if operation.limit is None else skipped + operation.limit
@@ -54,8 +56,6 @@ async def select(requests: ModelRequests, operation: op.Select) -> list[Any]:
     if wanted is None or wanted <= WINDOW:
         body = requests.compiler.search(operation, size=size)
         if skipped and skipped < size:
-            if operation.after is not None:
-                raise UnsupportedOperation("OpenSearch skips nothing behind a position; leave the offset out")
             body |= {"from": skipped, "size": size - skipped}
         if skipped < size:
             hits = await requests.search(body)
@@ -184,7 +184,7 @@ class OpenSearchStream:
             self._settled = True
             await settle(self._requests, self._operation)
         while True:
-            hits = [] if self._left == 0 else await self._reader.fetch()
+            hits = [] if self._left == 0 else await self._hits()
             if not hits:
                 return []
             kept = hits[self._skip :]
@@ -194,6 +194,18 @@ class OpenSearchStream:
                 self._left -= len(kept)
             if kept:
                 return self._rows.many(sources(kept))
+
+    async def _hits(self) -> list[Any]:
+        began = self._reader.began
+        try:
+            return await self._reader.fetch()
+        except HoldallError as error:
+            if not began or not index_is_gone(error.__cause__):
+                raise
+            raise BackendError(
+                f"{self._requests.info.label}: the stream's point in time is gone: a reindex put a new index in its index's place, "
+                "or more than a minute went by between two batches; stream again, from behind the last key that was read"
+            ) from error.__cause__
 
     async def aclose(self) -> None:
         """End the query."""

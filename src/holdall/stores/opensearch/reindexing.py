@@ -7,10 +7,11 @@ is complete, and the alias moves. Writers that are refused try again, and find t
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
-from holdall.errors import BackendError
+from holdall.errors import BackendError, HoldallError
 from holdall.stores.opensearch.errors import ServerError, translate
 from holdall.stores.opensearch.indexes import body_of
 from holdall.stores.opensearch.naming import index_of, number_of
@@ -34,11 +35,9 @@ async def reindex(requests: ModelRequests) -> None:
     try:
         await copying.fill()
         await copying.exchange()
-    except BaseException as error:
-        if isinstance(error, Exception):
-            await copying.undo()
-        else:
-            requests.client.spawn(copying.undo())
+    except BaseException:
+        with suppress(HoldallError):  # what has failed is the error to be told
+            await requests.client.complete(copying.undo())
         raise
     await requests.send("DELETE", f"/{_path(old)}")
 

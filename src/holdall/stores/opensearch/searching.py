@@ -21,6 +21,7 @@ from holdall.stores.opensearch.values import plain_of
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ELEMENT = path_of(()) + "e"
 _FRAGMENTS = 3
+_SHARD_TERMS = 50_000
 # Words are weighed by how rare they are in all shards: by those of its own one, each shard would rank in its own way.
 _HOW = "?allow_partial_search_results=false&search_type=dfs_query_then_fetch"
 
@@ -85,12 +86,21 @@ def _suggest(compiler: Compiler, suggest: op.Suggest) -> dict[str, Any]:
 
 def _terms(compiler: Compiler, facet: op.TermsFacet) -> dict[str, Any]:
     name = compiler.shape.name(facet.field)
-    # Each shard names its own favourites: with more of them the counts of several shards are seldom off.
-    terms: dict[str, Any] = {"field": name, "size": facet.size, "shard_size": 10 * facet.size + 100}
+    # Each shard names its own favourites; how far the sums can be off is told with them.
+    terms: dict[str, Any] = {"field": name, "size": facet.size, "shard_size": 10 * facet.size + 100, "show_term_doc_count_error": True}
     if facet.field.document is not None:
         # Elements by their JSON; those that are too long to be kept but by a digest begin with #.
         terms |= {"field": f"{name}#j", "include": "\\[\\]\\u0000e[^#].*".replace("\\u0000", "\0")}
     return {"terms": terms}
+
+
+def _is_exact(facet: op.TermsFacet, answer: Any) -> bool:
+    """Tell whether no shard has left out what would change the counts."""
+    bound, buckets = answer["doc_count_error_upper_bound"], answer["buckets"]
+    if not bound:
+        return True
+    none_missing = len(buckets) == facet.size and buckets[-1]["doc_count"] > bound
+    return none_missing and not any(bucket["doc_count_error_upper_bound"] for bucket in buckets)
 
 
 def _ranges(compiler: Compiler, facet: op.RangesFacet) -> dict[str, Any]:
@@ -151,10 +161,30 @@ _FOUND: Mapping[type[Any], Callable[[Any, Any], list[tuple[Any, int]]]] = {
 # -- the request -----------------------------------------------------------------------------------------------------------------------
 
 
+async def _exact_answer(requests: ModelRequests, operation: op.Search, body: dict[str, Any]) -> Any:
+    """Search; again, with more terms of each shard, until the counts of terms are exact."""
+    while True:
+        answer = await requests.ask("POST", f"/{requests.path}/_search{_HOW}", body)
+        terms = [facet for facet in operation.facets if isinstance(facet, op.TermsFacet)]
+        off = [facet.name for facet in terms if not _is_exact(facet, answer["aggregations"][facet.name])]
+        if not off:
+            return answer
+        for name in off:
+            asked = body["aggs"][name]["terms"]
+            if asked["shard_size"] >= _SHARD_TERMS:
+                raise LimitExceeded(
+                    f"{operation.info.label}: the different values on one shard that the facet {name!r} counts exactly (narrow the search, "
+                    "or reindex with shards=1)",
+                    limit=_SHARD_TERMS,
+                    value=_SHARD_TERMS + 1,
+                )
+            asked["shard_size"] = min(10 * asked["shard_size"], _SHARD_TERMS)
+
+
 async def search(requests: ModelRequests, operation: op.Search) -> op.Found:
     """Search."""
     body = search_body(requests.compiler, operation)
-    answer = await requests.ask("POST", f"/{requests.path}/_search{_HOW}", body)
+    answer = await _exact_answer(requests, operation, body)
     hits = answer["hits"]["hits"]
     names = {f"{requests.shape.name(spec)}.{TEXT}": spec.name for spec in operation.highlights}
     marks = [{names[name]: tuple(parts) for name, parts in hit.get("highlight", {}).items()} for hit in hits]

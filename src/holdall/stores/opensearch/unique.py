@@ -8,6 +8,7 @@ whether its reservation is still its own, and removes its record if not: between
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from time import monotonic, time
 from typing import Any, NamedTuple
@@ -16,7 +17,7 @@ from uuid import uuid4
 
 import orjson
 
-from holdall.errors import DuplicateKeyError
+from holdall.errors import DuplicateKeyError, HoldallError
 from holdall.record.metadata import FieldSpec
 from holdall.stores.opensearch.client import Pauses
 from holdall.stores.opensearch.errors import ServerError, translate
@@ -59,6 +60,10 @@ def claims_of(shape: Shape, row: Row) -> dict[str, Claim]:
     return found
 
 
+class OwnerHas(Exception):
+    """The record that values are reserved for has one of them already: another writer was quicker."""
+
+
 class Reservations:
     """The reservations of one model."""
 
@@ -72,16 +77,14 @@ class Reservations:
 
         Raises:
             DuplicateKeyError: another record has one of them.
+            OwnerHas: the record itself has one of them by now.
         """
         held: list[Held] = []
         try:
             for claim in claims:
                 held.append(await self._hold(claim, owner))  # noqa: PERF401 - what was reserved before an error is released
-        except BaseException as error:
-            if isinstance(error, Exception):
-                await self.release(held)
-            else:
-                self._requests.client.spawn(self.release(held))
+        except BaseException:
+            await self.give_up(held)
             raise
         return held
 
@@ -104,9 +107,9 @@ class Reservations:
         """Make another's reservation ours, if its owner does not have the value and has had its time; None: look again later."""
         source = found["_source"]
         if await self._has(source["owner"], claim):
-            if source["owner"] != owner:
-                raise self._duplicate(claim)
-        elif source["owner"] != owner and time() * 1000 - source["at"] < self._requests.settings.unique_grace * 1000:
+            raise OwnerHas if source["owner"] == owner else self._duplicate(claim)
+        # Also where the owner is the same: another writer of that record may be about to write it.
+        if time() * 1000 - source["at"] < self._requests.settings.unique_grace * 1000:
             return None
         return await self._write(claim, owner, "_doc", f"&if_seq_no={found['_seq_no']}&if_primary_term={found['_primary_term']}")
 
@@ -140,7 +143,7 @@ class Reservations:
     # -- many at once ------------------------------------------------------------------------------------------------------------------
 
     async def hold_many(self, rows: Sequence[tuple[str, dict[str, Claim]]]) -> list[list[Held]]:
-        """Reserve the values of many records, each with its id; all or none. Raises ``DuplicateKeyError``."""
+        """Reserve the values of many records, each with its id; all or none. Raises ``DuplicateKeyError``, or ``OwnerHas`` with a place."""
         wanted = [(place, owner, claim) for place, (owner, claims) in enumerate(rows) for claim in claims.values()]
         seen: set[str] = set()
         for _, _, claim in wanted:
@@ -152,12 +155,8 @@ class Reservations:
             return held
         try:
             await self._hold_each(wanted, held)
-        except BaseException as error:
-            everything = [item for items in held for item in items]
-            if isinstance(error, Exception):
-                await self.release(everything)
-            else:
-                self._requests.client.spawn(self.release(everything))
+        except BaseException:
+            await self.give_up([item for items in held for item in items])
             raise
         return held
 
@@ -176,27 +175,42 @@ class Reservations:
             else:
                 slow.append((place, owner, claim))
         for place, owner, claim in slow:
-            held[place].append(await self._hold(claim, owner))
+            try:
+                held[place].append(await self._hold(claim, owner))
+            except OwnerHas:
+                raise OwnerHas(place) from None
 
     # -- giving up ---------------------------------------------------------------------------------------------------------------------
 
+    async def give_up(self, held: Sequence[Held]) -> None:
+        """Release after an error, which a failure to do so must not hide: another one takes the values over after the grace."""
+        with suppress(HoldallError):
+            await self.release(held)
+
     async def release(self, held: Sequence[Held]) -> None:
-        """Give up reservations that are still as we wrote them."""
-        if not held:
-            return
+        """Give up reservations that are still as we know them; to the end, also when the caller is cancelled."""
+        if held:
+            await self._requests.client.complete(self._release(held))
+
+    async def _release(self, held: Sequence[Held]) -> None:
         lines = Lines()
         for item in held:
             lines.add({"delete": {"_id": item.claim.id, "if_seq_no": item.seq_no, "if_primary_term": item.term}})
         await self._requests.send("POST", f"/{self._path}/_bulk?require_alias=true", bytes(lines.buffer))
 
-    async def release_owned(self, claims: Iterable[Claim], owner: str) -> None:
-        """Give up the reservations of values that the record with that id no longer has."""
-        held: list[Held] = []
-        for claim in claims:
-            found = await self._find(claim)
-            if found is not None and found["_source"]["owner"] == owner:
-                held.append(Held(claim, found["_source"]["token"], found["_seq_no"], found["_primary_term"]))
-        await self.release(held)
+    async def owned(self, pairs: Sequence[tuple[Claim, str]]) -> list[Held]:
+        """Return the reservations of these values that are for the records with these ids.
+
+        It is asked before a record loses its values: what is reserved for the same record afterwards is another writer's.
+        """
+        if not pairs:
+            return []
+        answer = await self._requests.ask("POST", f"/{self._path}/_mget", {"ids": [claim.id for claim, _ in pairs]})
+        return [
+            Held(claim, found["_source"]["token"], found["_seq_no"], found["_primary_term"])
+            for (claim, owner), found in zip(pairs, answer["docs"], strict=True)
+            if found.get("found") and found["_source"]["owner"] == owner
+        ]
 
     async def lost(self, held: Sequence[Held]) -> Claim | None:
         """Return a value that another one took over, because we were slower than the grace; None as a rule, without looking."""

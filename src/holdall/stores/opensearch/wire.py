@@ -40,6 +40,7 @@ class HttpProtocol(asyncio.Protocol):
         self.closed = False
         self._buffer = bytearray()
         self._head: tuple[int, Mapping[str, str], int] | None = None  # status, headers, length of the body or -1 for chunks
+        self._chunks = bytearray()  # of the body, as far as they are whole
         self._finished: asyncio.Future[None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -78,9 +79,10 @@ class HttpProtocol(asyncio.Protocol):
             del self._buffer[: end + 4]
         status, headers, length = self._head
         if length < 0:
-            body = _dechunked(self._buffer)
-            if body is None:
+            if not _dechunk(self._buffer, self._chunks):
                 return
+            body = bytes(self._chunks)
+            self._chunks.clear()
         elif len(self._buffer) == length:
             body = bytes(self._buffer)
         elif len(self._buffer) > length:
@@ -146,23 +148,23 @@ def _parse_head(head: bytes) -> tuple[int, Mapping[str, str], int]:
     return int(status), headers, int(headers.get("content-length", "0"))
 
 
-def _dechunked(buffer: bytearray) -> bytes | None:
-    """Return the body of chunks; None while some are missing."""
-    body, position = bytearray(), 0
-    while True:
-        end = buffer.find(b"\r\n", position)
-        if end < 0:
-            return None
-        size = int(bytes(buffer[position:end]).split(b";")[0], 16)
-        position = end + 2
-        if size == 0:
-            # Trailers, if any, end with an empty line.
-            done = buffer.startswith(b"\r\n", position) or buffer.find(_END, position) >= 0
-            return bytes(body) if done else None
-        if len(buffer) < position + size + 2:
-            return None
-        body += buffer[position : position + size]
-        position += size + 2
+def _dechunk(buffer: bytearray, body: bytearray) -> bool:
+    """Move whole chunks from the buffer to the body; True at the last one's end."""
+    position = 0
+    try:
+        while (end := buffer.find(b"\r\n", position)) >= 0:
+            size = int(bytes(buffer[position:end]).split(b";")[0], 16)
+            begin = end + 2
+            if size == 0:
+                # Trailers, if any, end with an empty line.
+                return buffer.startswith(b"\r\n", begin) or buffer.find(_END, begin) >= 0
+            if len(buffer) < begin + size + 2:
+                return False
+            body += buffer[begin : begin + size]
+            position = begin + size + 2
+        return False
+    finally:
+        del buffer[:position]
 
 
 class HttpConnector:

@@ -12,7 +12,7 @@ from holdall.stores.opensearch.errors import ServerError, error_of_item, transla
 from holdall.stores.opensearch.mapping import Row
 from holdall.stores.opensearch.naming import only_of
 from holdall.stores.opensearch.requests import CONFLICT, MISSING, Item, Lines, ModelRequests, Run
-from holdall.stores.opensearch.unique import Claim, Held, Reservations, claims_of
+from holdall.stores.opensearch.unique import Claim, Held, OwnerHas, Reservations, claims_of
 from holdall.stores.opensearch.values import plain_of
 
 # The version is the model's own: the server's sequence numbers start anew in a new index, where a stale one could fit again.
@@ -56,12 +56,15 @@ async def insert(requests: ModelRequests, operation: op.Insert) -> None:
     shape.to_document(row)  # what cannot be written must reserve nothing
     reservations = Reservations(requests)
     owner = requests.id_of(shape.key_of(row))
-    held = await reservations.hold(claims_of(shape, row).values(), owner)
+    try:
+        held = await reservations.hold(claims_of(shape, row).values(), owner)
+    except OwnerHas:
+        raise key_taken(requests, row) from None
     try:
         await _create(requests, row)
     except HoldallError as exc:
         if isinstance(exc.__cause__, ServerError):  # the server says that the record is not stored; a lost connection says nothing
-            await reservations.release(held)
+            await reservations.give_up(held)
         raise
     await _keep(requests, reservations, held, shape.key_of(row))
 
@@ -167,15 +170,19 @@ async def _replace(requests: ModelRequests, found: Mapping[str, Any], after: Row
     shape, owner = requests.shape, str(found["_id"])
     old, new = claims_of(shape, shape.plain_row(found["_source"])), claims_of(shape, after)
     reservations = Reservations(requests)
-    held = await reservations.hold([new[id] for id in new.keys() - old.keys()], owner)
+    try:
+        held = await reservations.hold([new[id] for id in new.keys() - old.keys()], owner)
+    except OwnerHas:
+        return False
+    given_up = await reservations.owned([(old[id], owner) for id in old.keys() - new.keys()])
     try:
         await requests.client.request("POST", _target(found, requests, "_update"), {"doc": part})
     except ServerError as exc:
-        await reservations.release(held)
+        await reservations.give_up(held)
         if exc.status in (CONFLICT, MISSING):
             return False
         raise translate(exc, requests.info.label) from exc
-    await reservations.release_owned([old[id] for id in old.keys() - new.keys()], owner)
+    await reservations.release(given_up)
     return True
 
 
@@ -203,13 +210,15 @@ async def _delete_unique(requests: ModelRequests, operation: op.Delete) -> bool:
         row = shape.plain_row(found["_source"])
         if operation.version is not None and info.version is not None and row[info.version.position] != operation.version:
             return False
+        reservations, owner = Reservations(requests), str(found["_id"])
+        given_up = await reservations.owned([(claim, owner) for claim in claims_of(shape, row).values()])
         try:
             await requests.client.request("POST", _target(found, requests, "_update"), {"script": {"source": DELETE}})
         except ServerError as exc:
             if exc.status in (CONFLICT, MISSING):
                 continue
             raise translate(exc, info.label) from exc
-        await Reservations(requests).release_owned(claims_of(shape, row).values(), str(found["_id"]))
+        await reservations.release(given_up)
         return True
     raise _too_busy(requests)
 
@@ -292,11 +301,14 @@ async def _insert_chunk(requests: ModelRequests, chunk: _Chunk) -> Sequence[int]
     """Store one chunk; return the places of its records among all."""
     places = range(chunk.start, chunk.start + len(chunk.rows))
     reservations = Reservations(requests)
-    held = await reservations.hold_many(_claims(requests, chunk.rows)) if requests.info.uniques else []
+    try:
+        held = await reservations.hold_many(_claims(requests, chunk.rows)) if requests.info.uniques else []
+    except OwnerHas as exc:
+        raise key_taken(requests, chunk.rows[exc.args[0]]) from None
     items = await requests.create_all(chunk.lines)
     failed = [] if items is None else [place for place, item in enumerate(items) if "error" in item]
     if items is not None and failed:
-        await reservations.release([item for place in failed for item in held[place]] if held else [])
+        await reservations.give_up([item for place in failed for item in held[place]] if held else [])
         reasons = {place: _error_of(requests, chunk.rows[place], items[place]) for place in failed}
         error = reasons[failed[0]]
         error.written = [place for number, place in enumerate(places) if number not in reasons]
