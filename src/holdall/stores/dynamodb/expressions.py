@@ -12,11 +12,12 @@ from holdall.errors import LimitExceeded, UnsupportedOperation, ValidationError
 from holdall.query.planner import All, Any_, Normal, Test
 from holdall.record.metadata import FieldSpec
 from holdall.record.types import Kind
-from holdall.stores.dynamodb.values import NULL, AttributeValue, codec_of, document_value, json_value
+from holdall.stores.dynamodb.values import NULL, AttributeValue, codec_of, document_value, json_value, value_size
 
 _MOST_OPERANDS = 100
 _MOST_OPERATORS = 300
 _MOST_BYTES = 4096
+_MOST_LIST_BYTES = 400 * 1024  # of one value
 _PLACEHOLDER = re.compile(r"[#:]\d+")
 _EXPRESSIONS = ("KeyConditionExpression", "FilterExpression", "ConditionExpression", "UpdateExpression", "ProjectionExpression")
 _COMPARISONS: Mapping[str, str] = {"lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
@@ -190,6 +191,9 @@ def _member(test: Test, names: Names) -> Node:
         return False
     path = names.path(test.field, test.path)
     if len(values) > _MOST_OPERANDS:
+        size = value_size({"L": values})
+        if size > _MOST_LIST_BYTES:
+            raise LimitExceeded(f"the bytes of the values that {test.field.name!r} is compared with", limit=_MOST_LIST_BYTES, value=size)
         return atom(f"contains({names.value({'L': values})}, {path})")
     return atom(f"{path} IN ({', '.join(map(names.value, values))})")
 

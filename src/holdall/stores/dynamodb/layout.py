@@ -81,7 +81,7 @@ class Key:
         """Return the value, or raise ``LimitExceeded``."""
         ((tag, text),) = value.items()
         if tag != "N" and len(text) * 3 > self.limit:
-            size = len(text.encode()) if tag == "S" else len(text) * 3 // 4
+            size = len(text.encode()) if tag == "S" else len(text) * 3 // 4 - text[-2:].count("=")
             if size > self.limit:
                 names = ", ".join(spec.name for spec in self.specs)
                 raise LimitExceeded(f"the key attribute {self.attribute!r} of {names} in bytes", limit=self.limit, value=size)

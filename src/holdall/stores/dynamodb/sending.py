@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from holdall.errors import HoldallError, LimitExceeded, SerializationError
-from holdall.stores.dynamodb.capabilities import MOST_ACTIONS, MOST_KEYS
-from holdall.stores.dynamodb.conditions import Action, Write, is_failed
+from holdall.stores.dynamodb.capabilities import MOST_ACTIONS, MOST_KEYS, MOST_REQUEST_BYTES
+from holdall.stores.dynamodb.conditions import Action, Write, action_size, is_failed
 from holdall.stores.dynamodb.layout import Layout
 from holdall.stores.dynamodb.reading import Body, Plan, Reads, Request
 from holdall.stores.dynamodb.transport import ServiceError, Transport
@@ -21,6 +21,7 @@ from holdall.stores.dynamodb.values import Item
 T = TypeVar("T")
 _AT_ONCE = 16
 _ATTEMPTS = 30
+_LARGEST_LIMIT = 2**31 - 1
 _SINGLE = {"Put": "PutItem", "Update": "UpdateItem", "Delete": "DeleteItem"}
 
 
@@ -76,7 +77,7 @@ class Reader:
             body["ExclusiveStartKey"] = self._start
         size = self._size if request.is_filtered or request.surplus or wanted is None else min(wanted, self._size or wanted)
         if size is not None:
-            body["Limit"] = size
+            body["Limit"] = min(size, _LARGEST_LIMIT)
         answer = await self._transport.call(request.target, body)
         self._start = answer.get("LastEvaluatedKey")
         if self._start is None:
@@ -216,11 +217,7 @@ class Sender:
             LimitExceeded: more actions than the service takes as one.
         """
         if len(actions) > MOST_ACTIONS:
-            raise LimitExceeded(
-                "the actions of one transaction, which are its records and their unique values (divide it)",
-                limit=MOST_ACTIONS,
-                value=len(actions),
-            )
+            refuse_too_large(actions)
         try:
             if len(actions) == 1:
                 ((kind, body),) = actions[0].items()
@@ -234,6 +231,19 @@ class Sender:
                 return error.reasons
             raise
         return None
+
+
+def refuse_too_large(actions: Sequence[Action]) -> None:
+    """Refuse what the service does not take as one; raises ``LimitExceeded``."""
+    if len(actions) > MOST_ACTIONS:
+        raise LimitExceeded(
+            "the actions of one transaction, which are its records and their unique values (divide it)",
+            limit=MOST_ACTIONS,
+            value=len(actions),
+        )
+    size = sum(action_size(action) for action in actions)
+    if size > MOST_REQUEST_BYTES:
+        raise LimitExceeded("the bytes of one transaction (divide it)", limit=MOST_REQUEST_BYTES, value=size)
 
 
 def _unsettled(label: str) -> HoldallError:

@@ -25,6 +25,7 @@ from holdall.stores.dynamodb.layout import Layout
 from holdall.stores.dynamodb.reading import Body, Plan
 from holdall.stores.dynamodb.sending import Sender, together
 from holdall.stores.dynamodb.transport import ServiceError
+from holdall.stores.dynamodb.uniques import Uniques
 from holdall.stores.dynamodb.values import Item, codec_of
 from holdall.stores.dynamodb.writing import DeleteWrite, UpdateWrite
 
@@ -52,7 +53,11 @@ async def update_where(context: Any, operation: op.UpdateWhere) -> int:
 
 
 def check_assignments(layout: Layout, operation: op.UpdateWhere, *, by_key: bool) -> None:
-    """Refuse what an update of records one by one cannot keep; raises ``UnsupportedOperation``."""
+    """Refuse what an update of records one by one cannot keep, whatever is stored.
+
+    Raises:
+        UnsupportedOperation: the kind of assignment. LimitExceeded, ValidationError: its value.
+    """
     label = layout.info.label
     uniques = {spec for specs in layout.info.uniques for spec in specs}
     for spec, value in operation.assignments.items():
@@ -65,6 +70,12 @@ def check_assignments(layout: Layout, operation: op.UpdateWhere, *, by_key: bool
                 "taken would stay changed; filter by the whole key, or save the records one by one"
             )
             raise UnsupportedOperation(msg)
+    literals = {
+        spec: value for spec, value in operation.assignments.items() if value is not None and not isinstance(value, Arithmetic | FieldSpec)
+    }
+    for spec, value in literals.items():
+        codec_of(spec).value(value)  # raises for what the service cannot keep
+    Uniques(layout, {}, None).changes(None, [literals.get(spec) for spec in layout.info.fields])
 
 
 async def delete_where(context: Any, operation: op.DeleteWhere) -> int:

@@ -167,6 +167,8 @@ class UpdateWrite:
         for spec, value in values.items():
             if spec.bounds and value is not None:
                 oracle.check_rules(spec, spec.python(value), self.info.label)
+        known = [values.get(spec) for spec in self.info.fields]
+        Uniques(self._layout, self._key, self._now).changes(None, known)  # refuses a value that is too long
 
     def _others(self) -> set[FieldSpec]:
         """Return the fields of the indexes that change, whose values the write does not hold."""
