@@ -121,10 +121,9 @@ async def test_values_that_are_too_many_for_one_condition_are_refused_before_it_
 
 async def test_create_many_says_what_was_written_when_the_service_gives_up() -> None:
     throttled: Any = refuses("ProvisionedThroughputExceededException")
-    async with service(gives({}), gives({}), usual=throttled) as made:
-        async with holdall.open(made.url(max_attempts=1)) as backend:
-            records = [Lettered(u=number) for number in range(150)]
-            with pytest.raises(BackendError) as failed:
-                await backend.create_many(records)
-            assert list(failed.value.written) == list(range(100))
-            assert [holdall.is_stored(record) for record in records] == [number < 100 for number in range(150)]
+    async with service(gives({}), gives({}), usual=throttled) as made, holdall.open(made.url(max_attempts=1)) as backend:
+        records = [Lettered(u=number) for number in range(150)]
+        with pytest.raises(BackendError) as failed:
+            await backend.create_many(records)
+        assert list(failed.value.written) == list(range(100))
+        assert [holdall.is_stored(record) for record in records] == [number < 100 for number in range(150)]

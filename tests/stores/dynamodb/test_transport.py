@@ -451,3 +451,56 @@ def test_signatures_are_those_of_botocore(body: bytes, secret: str, token: str |
     request.headers["X-Amz-Date"] = headers["X-Amz-Date"]
     text = signer.string_to_sign(request, signer.canonical_request(request))
     assert headers["Authorization"].rpartition("Signature=")[2] == signer.signature(text, request)
+
+
+# -- waiting for a connection ----------------------------------------------------------------------------------------------------------
+
+
+async def test_who_waits_for_a_connection_is_served_before_those_who_come_later() -> None:
+    async with service(usual=FOUND) as made, opened(made, pool_max_size=1) as backend:
+        ended: list[str] = []
+
+        async def greedy() -> None:
+            for _ in range(50):
+                await backend.get(Thing, 1)
+            ended.append("greedy")
+
+        async def patient() -> None:
+            await backend.get(Thing, 1)
+            ended.append("patient")
+
+        await asyncio.gather(greedy(), patient(), patient())
+        assert ended == ["patient", "patient", "greedy"]
+        assert made.connections == 1
+        stats = backend.store.stats()
+        assert (stats["size"], stats["in_use"], stats["waiting"]) == (1, 0, 0)
+
+
+async def test_turns_of_waiters_that_are_cancelled_pass_on() -> None:
+    async with service(usual=FOUND) as made, opened(made, pool_max_size=2, acquire_timeout=1) as backend:
+        for round_ in range(30):
+            tasks = [asyncio.create_task(backend.get(Thing, 1)) for _ in range(12)]
+            for number in range(4):
+                for _ in range(number):
+                    await asyncio.sleep(0)
+                tasks[(round_ + 3 * number) % 12].cancel()
+            found = await asyncio.gather(*tasks, return_exceptions=True)
+            assert all(isinstance(each, Thing | asyncio.CancelledError) for each in found)
+        stats = backend.store.stats()
+        assert (stats["in_use"], stats["waiting"]) == (0, 0)
+        assert stats["size"] <= 2
+        assert made.open <= 2
+
+
+async def test_a_close_that_is_cancelled_cuts_what_is_in_use() -> None:
+    async with service(gives({}), keeps_silent) as made:
+        backend = await opened(made).open()
+        made.arrived.clear()
+        busy = asyncio.create_task(backend.get(Thing, 1))
+        await made.arrived.wait()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await backend.close()
+        async with asyncio.timeout(1):
+            with pytest.raises((PoolClosed, ConnectionLost)):
+                await busy
