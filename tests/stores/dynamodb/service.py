@@ -58,6 +58,16 @@ async def speaks_nonsense(_: Request, writer: asyncio.StreamWriter) -> None:
     writer.write(b"\r\n\r\nnonsense\r\n\r\n")
 
 
+def _html(status: int) -> Answer:
+    async def answer(_: Request, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 %d X\r\nContent-Length: 15\r\nDate: yesterday\r\n\r\n<html>hi</html>" % status)
+
+    return answer
+
+
+speaks_html, speaks_html_of_an_error = _html(200), _html(404)
+
+
 async def sends_chunks(_: Request, writer: asyncio.StreamWriter) -> None:
     """Answer in chunks, byte by byte, as a proxy between may do."""
     for byte in b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n":

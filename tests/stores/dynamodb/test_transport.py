@@ -24,6 +24,7 @@ from holdall import (
     DuplicateKeyError,
     F,
     Field,
+    HoldallError,
     Model,
     PoolClosed,
     PoolTimeout,
@@ -41,6 +42,8 @@ from tests.stores.dynamodb.service import (
     refuses,
     sends_chunks,
     service,
+    speaks_html,
+    speaks_html_of_an_error,
     speaks_nonsense,
 )
 
@@ -127,6 +130,43 @@ async def test_a_transaction_is_sent_again_with_its_token() -> None:
         assert [request.target for request in sent] == ["TransactWriteItems"] * 4
         assert len({request.body["ClientRequestToken"] for request in sent}) == 1
         assert all(request.body == sent[0].body for request in sent)
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [hangs_up, hangs_up],
+        [breaks_off, THROTTLED],
+        [THROTTLED, refuses("InternalServerError", status=500)],
+        [gives({}, 503), refuses("ExpiredTokenException")],
+        [hangs_up, refuses("TransactionInProgressException")],
+    ],
+    ids=["lost", "lost and throttled", "broken inside", "expired", "in progress"],
+)
+async def test_a_transaction_that_is_given_up_may_have_been_applied_and_says_so(answers: list[Answer]) -> None:
+    async with service(gives({}), *answers) as made, opened(made, max_attempts=2) as backend:
+        with pytest.raises(ConnectionLost, match="may or may not"):
+            await backend.create(Named(id=1, name="x"))
+        assert len(made.requests) == 3
+
+
+async def test_a_transaction_that_the_service_decides_at_last_is_not_in_doubt() -> None:
+    failed = refuses("TransactionCanceledException", CancellationReasons=[{"Code": "None"}, {"Code": "ConditionalCheckFailed"}])
+    async with service(gives({}), hangs_up, failed) as made, opened(made, max_attempts=2) as backend:
+        with pytest.raises(DuplicateKeyError):
+            await backend.create(Named(id=1, name="x"))
+
+
+async def test_what_is_not_dynamodb_is_told_apart() -> None:
+    """Something else listens at the endpoint, or stands before it."""
+    for answer in (speaks_html, speaks_html_of_an_error):
+        async with service(usual=answer) as made:
+            backend = opened(made, max_attempts=1)
+            with pytest.raises(HoldallError, match="html"):
+                await backend.ping()
+            with pytest.raises(HoldallError, match="html"):
+                await backend.create(Thing(id=1))
+            await backend.close()
 
 
 async def test_contention_without_end_can_be_run_again() -> None:
