@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 from urllib.parse import urlsplit
 
 import orjson
@@ -160,14 +160,13 @@ def _tls() -> ssl.SSLContext:
 
 
 def _decoded(raw: bytes) -> dict[str, Any]:
-    try:
-        found: Any = orjson.loads(raw)
-    except ValueError as exc:
-        found = exc
-    if not isinstance(found, dict):
-        msg = f"the answer {raw[:40]!r} is not one of DynamoDB; look at endpoint_url"
-        raise BrokenAnswerError(msg)
-    return found
+    found: Any = None
+    with contextlib.suppress(ValueError):
+        found = orjson.loads(raw)
+    if isinstance(found, dict):
+        return cast("dict[str, Any]", found)
+    msg = f"the answer {raw[:40]!r} is not one of DynamoDB; look at endpoint_url"
+    raise BrokenAnswerError(msg)
 
 
 class SignedCarrier:
