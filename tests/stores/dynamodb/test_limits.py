@@ -1,4 +1,4 @@
-"""Limits of the service: refused before any request, and never where the service would not."""
+"""Limits, names and addresses: refused before any request, and never where the service would not."""
 
 from typing import Any
 
@@ -6,7 +6,9 @@ import pytest
 from pydantic import JsonValue
 
 import holdall
-from holdall import Backend, BackendError, Field, LimitExceeded, Model, ValidationError
+from holdall import Backend, BackendError, ConfigurationError, Field, LimitExceeded, Model, ValidationError
+from holdall.stores.dynamodb.signing import Credentials, Signer
+from holdall.stores.dynamodb.transport import host_of
 from tests.stores.dynamodb.service import gives, refuses, service
 
 
@@ -127,3 +129,48 @@ async def test_create_many_says_what_was_written_when_the_service_gives_up() -> 
             await backend.create_many(records)
         assert list(failed.value.written) == list(range(100))
         assert [holdall.is_stored(record) for record in records] == [number < 100 for number in range(150)]
+
+
+# -- names and addresses ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        ({"endpoint_url": "localhost:8000"}, "endpoint_url"),
+        ({"endpoint_url": "http://localhost:8000/path"}, "without a path"),
+        ({"endpoint_url": "http://localhost:8000?a=b"}, "endpoint_url"),
+        ({"endpoint_url": "http://localhost:99999"}, "endpoint_url"),
+        ({"endpoint_url": "http://[::1"}, "endpoint_url"),
+        ({"endpoint_url": "ftp://localhost"}, "endpoint_url"),
+        ({"endpoint_url": ""}, "endpoint_url"),
+        ({"table_prefix": "a b"}, "table_prefix"),
+        ({"session_token": "x"}, "session_token"),
+        ({"profile": "x", "access_key_id": "a", "secret_access_key": "b"}, "profile"),
+        ({"capacity_timeout": 0}, "capacity_timeout"),
+    ],
+)
+def test_settings_that_would_be_ignored_are_refused(options: dict[str, Any], shown: str) -> None:
+    with pytest.raises(ConfigurationError, match=shown):
+        holdall.open("dynamodb://us-east-1", **options)
+
+
+def test_a_password_in_an_endpoint_is_not_shown() -> None:
+    with pytest.raises(ConfigurationError) as failed:
+        holdall.open("dynamodb://us-east-1", endpoint_url="http://me:secret@localhost:8000")
+    assert "secret" not in str(failed.value)
+
+
+async def test_an_endpoint_of_a_variable_is_checked_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:1/path")
+    backend = holdall.open("dynamodb://us-east-1", access_key_id="a", secret_access_key="b")
+    with pytest.raises(ConfigurationError, match="without a path"):
+        await backend.open()
+    await backend.close()
+
+
+async def test_an_address_of_version_6_is_written_in_brackets() -> None:
+    head = Signer("[::1]:8000", "us-east-1").head("X", b"", Credentials("a", "b", None), 0)
+    assert b"Host: [::1]:8000\r\n" in head
+    assert host_of("http://[::1]:8000") == "[::1]:8000"
+    assert host_of("https://dynamodb.eu-central-1.amazonaws.com:443") == "dynamodb.eu-central-1.amazonaws.com"

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from holdall.errors import ConfigurationError
 from holdall.stores.dynamodb.http import HttpPool
-from holdall.stores.dynamodb.settings import DynamoSettings
+from holdall.stores.dynamodb.settings import DynamoSettings, check_endpoint
 from holdall.stores.dynamodb.signing import Credentials
 from holdall.stores.dynamodb.transport import ServiceError, SignedCarrier, Transport
 
@@ -44,6 +44,7 @@ async def open_transport(settings: DynamoSettings) -> Transport:
     # Loading botocore's models would stall the loop for a tenth of a second.
     resolved = await asyncio.to_thread(_resolve, settings)
     attempts = settings.max_attempts or resolved.attempts
+    check_endpoint(resolved.endpoint)  # a variable or a profile may have stated it
     if settings.client == "aioboto3":
         return Transport(await _open_client(settings, resolved), attempts, read_only=settings.read_only)
     found = await resolved.session.get_credentials()

@@ -159,6 +159,14 @@ def _tls() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
+def host_of(endpoint: str) -> str:
+    """Return the host of a URL as a header shows it: without the usual port, and in brackets when it has colons."""
+    url = urlsplit(endpoint)
+    host = url.hostname or ""
+    shown = f"[{host}]" if ":" in host else host
+    return shown if url.port in (None, 443 if url.scheme == "https" else 80) else f"{shown}:{url.port}"
+
+
 def _decoded(raw: bytes) -> dict[str, Any]:
     found: Any = None
     with contextlib.suppress(ValueError):
@@ -188,7 +196,7 @@ class SignedCarrier:
         url = urlsplit(endpoint)
         default = 443 if url.scheme == "https" else 80
         host = url.hostname or ""
-        self._signer = Signer(host if url.port in (None, default) else f"{host}:{url.port}", region)
+        self._signer = Signer(host_of(endpoint), region)
         self._credentials = credentials
         self._read_timeout = read_timeout
         self._pool = pool(host, url.port or default, _tls() if url.scheme == "https" else None)
