@@ -30,7 +30,7 @@ from holdall import (
     PoolTimeout,
     SerializationError,
 )
-from holdall.stores.dynamodb import transport
+from holdall.stores.dynamodb import store, transport
 from holdall.stores.dynamodb.signing import Credentials, Signer
 from tests.stores.dynamodb.service import (
     Answer,
@@ -544,3 +544,41 @@ async def test_a_close_that_is_cancelled_cuts_what_is_in_use() -> None:
         async with asyncio.timeout(1):
             with pytest.raises((PoolClosed, ConnectionLost)):
                 await busy
+
+
+# -- opening ---------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("client", ["own", "aioboto3"])
+async def test_who_waits_for_an_opening_that_is_closed_is_told_so(client: str) -> None:
+    """Nobody has cancelled them."""
+    async with service(usual=FOUND) as made:
+        backend = opened(made, client=client)
+        waiting = [asyncio.create_task(backend.get(Thing, number)) for number in range(3)]
+        for _ in range(3):
+            await asyncio.sleep(0)
+        await backend.close()
+        found = await asyncio.gather(*waiting, return_exceptions=True)
+        assert all(isinstance(each, PoolClosed | Thing | ConnectionLost) for each in found), found
+
+
+async def test_an_opening_whose_caller_is_gone_serves_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    openings = 0
+    real = store.open_transport
+
+    async def counted(settings: Any) -> Any:
+        nonlocal openings
+        openings += 1
+        return await real(settings)
+
+    monkeypatch.setattr(store, "open_transport", counted)
+    async with service(usual=FOUND) as made:
+        backend = opened(made, client="aioboto3")
+        first = asyncio.create_task(backend.get(Thing, 1))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.wait([first])
+        assert (await backend.get(Thing, 1)).name == "x"
+        assert openings == 1
+        await backend.close()

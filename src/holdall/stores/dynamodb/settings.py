@@ -11,7 +11,6 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from holdall.errors import ConfigurationError
 from holdall.settings import Settings
 
-
 _NAME = re.compile(r"[A-Za-z0-9_.-]*")
 
 
