@@ -30,7 +30,8 @@ from holdall import (
     PoolTimeout,
     SerializationError,
 )
-from holdall.stores.dynamodb import store, transport
+from holdall.stores.dynamodb import transport
+from holdall.stores.dynamodb.aws import open_transport
 from holdall.stores.dynamodb.signing import Credentials, Signer
 from tests.stores.dynamodb.service import (
     Answer,
@@ -564,14 +565,14 @@ async def test_who_waits_for_an_opening_that_is_closed_is_told_so(client: str) -
 
 async def test_an_opening_whose_caller_is_gone_serves_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     openings = 0
-    real = store.open_transport
+    real = open_transport
 
     async def counted(settings: Any) -> Any:
         nonlocal openings
         openings += 1
         return await real(settings)
 
-    monkeypatch.setattr(store, "open_transport", counted)
+    monkeypatch.setattr("holdall.stores.dynamodb.store.open_transport", counted)
     async with service(usual=FOUND) as made:
         backend = opened(made, client="aioboto3")
         first = asyncio.create_task(backend.get(Thing, 1))

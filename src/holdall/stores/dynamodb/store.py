@@ -28,7 +28,6 @@ from holdall.stores.dynamodb.streams import ItemStream
 from holdall.stores.dynamodb.transport import ServiceError, Transport
 from holdall.stores.dynamodb.values import decode
 
-
 _CLOSED = "the backend is closed"
 
 
