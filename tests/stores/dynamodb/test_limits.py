@@ -3,12 +3,13 @@
 from typing import Any
 
 import pytest
-from pydantic import JsonValue
+from pydantic import JsonValue, create_model
 
 import holdall
 from holdall import Backend, BackendError, ConfigurationError, Field, LimitExceeded, Model, ValidationError
 from holdall.stores.dynamodb.signing import Credentials, Signer
 from holdall.stores.dynamodb.transport import host_of
+from tests.stores.dynamodb.conftest import OpenBackend
 from tests.stores.dynamodb.service import gives, refuses, service
 
 
@@ -129,6 +130,28 @@ async def test_create_many_says_what_was_written_when_the_service_gives_up() -> 
             await backend.create_many(records)
         assert list(failed.value.written) == list(range(100))
         assert [holdall.is_stored(record) for record in records] == [number < 100 for number in range(150)]
+
+
+WIDTH = 900
+
+
+async def test_an_update_of_more_fields_than_one_expression_takes_is_refused_before_it_is_sent(opened: OpenBackend) -> None:
+    fields: dict[str, Any] = {f"field_{number}": (int, 0) for number in range(WIDTH)}
+    model: Any = create_model("Wide", __base__=Model, __module__=__name__, id=(int, Field(primary_key=True)), **fields)
+    async with opened(model) as backend:
+        wide = await backend.create(model(id=1))
+        for name in fields:
+            setattr(wide, name, 7)
+        query = backend.query(model).filter(id=1)
+        before = requests(backend)
+        for write in (backend.save(wide), backend.update(wide)):
+            with pytest.raises(LimitExceeded, match="upsert"):
+                await write
+        assert requests(backend) == before
+        with pytest.raises(LimitExceeded, match="upsert"):
+            await query.update(**dict.fromkeys(fields, 7))
+        await backend.upsert(wide)
+        assert await query.values(*fields) == [dict.fromkeys(fields, 7)]
 
 
 # -- names and addresses ---------------------------------------------------------------------------------------------------------------

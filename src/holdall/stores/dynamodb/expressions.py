@@ -16,7 +16,7 @@ from holdall.stores.dynamodb.values import NULL, AttributeValue, codec_of, docum
 
 _MOST_OPERANDS = 100
 _MOST_OPERATORS = 300
-_MOST_BYTES = 4096
+MOST_BYTES = 4096
 _MOST_LIST_BYTES = 400 * 1024  # of one value
 _PLACEHOLDER = re.compile(r"[#:]\d+")
 _EXPRESSIONS = ("KeyConditionExpression", "FilterExpression", "ConditionExpression", "UpdateExpression", "ProjectionExpression")
@@ -165,11 +165,24 @@ def limited(node: Node, what: str) -> str | None:
         raise LimitExceeded(
             f"the operators in the condition of {what} (ask for fewer values, or in several queries)", limit=300, value=node.operators
         )
-    if len(node.text) > _MOST_BYTES:
+    if len(node.text) > MOST_BYTES:
         raise LimitExceeded(
-            f"the bytes of the condition of {what} (ask for fewer values, or in several queries)", limit=4096, value=len(node.text)
+            f"the bytes of the condition of {what} (ask for fewer values, or in several queries)", limit=MOST_BYTES, value=len(node.text)
         )
     return node.text
+
+
+def updating(sets: Sequence[str], removes: Sequence[str], label: str) -> str:
+    """Return the update expression of some parts.
+
+    Raises:
+        LimitExceeded: it is larger than the service takes.
+    """
+    found = " ".join(f"{word} {', '.join(parts)}" for word, parts in (("SET", sets), ("REMOVE", removes)) if parts)
+    if len(found) > MOST_BYTES:
+        what = f"the bytes of an update of {label} (change fewer fields at a time, or write the whole record with upsert())"
+        raise LimitExceeded(what, limit=MOST_BYTES, value=len(found))
+    return found
 
 
 # -- leaves ----------------------------------------------------------------------------------------------------------------------------

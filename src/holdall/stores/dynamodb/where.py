@@ -20,7 +20,7 @@ from holdall.record.metadata import FieldSpec
 from holdall.record.types import Kind
 from holdall.record.values import INT_MAX, INT_MIN
 from holdall.stores.dynamodb.conditions import exists
-from holdall.stores.dynamodb.expressions import Names, Node, atom, compiled, every, limited
+from holdall.stores.dynamodb.expressions import Names, Node, atom, compiled, every, limited, updating
 from holdall.stores.dynamodb.layout import Layout
 from holdall.stores.dynamodb.reading import Body, Plan
 from holdall.stores.dynamodb.sending import Sender, together
@@ -208,7 +208,7 @@ async def _add(sender: Sender, plan: Plan, operation: op.UpdateWhere, normal: No
         else:
             _values(layout, {spec: value}, ())
             sets.append(f"{path} = {names.value(codec_of(spec).value(value))}")
-    text = " ".join((["SET " + ", ".join(sets)] if sets else []) + (["REMOVE " + ", ".join(removes)] if removes else []))
+    text = updating(sets, removes, layout.info.label)
     body: Body = {"TableName": layout.table, "Key": plan.keys[0] if plan.keys else _lookup_key(plan), "UpdateExpression": text}
     body["ConditionExpression"] = limited(every(conditions), f"a write of {layout.info.label}")
     try:
