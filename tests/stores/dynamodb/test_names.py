@@ -71,7 +71,7 @@ async def test_two_indexes_of_one_name_are_refused_before_any_io(nowhere: Backen
         class Meta:
             indexes = (Index("a", "b"),)
 
-    with pytest.raises(ConfigurationError, match="same name 'a.b'"):
+    with pytest.raises(ConfigurationError, match=r"same name 'a\.b'"):
         await nowhere.initialize(Dotted)
 
 

@@ -475,6 +475,46 @@ async def test_region_endpoint_and_credentials_come_from_the_aws_configuration(
         await holdall.open("dynamodb://").ping()
 
 
+@pytest.mark.parametrize("client", ["own", "aioboto3"])
+async def test_credentials_that_cannot_be_had_are_an_error_with_a_remedy(
+    client: Any, dynamodb_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    """The process that should give them fails, as it does when a login has expired."""
+    config = tmp_path / "config"
+    config.write_text("[profile shop]\nregion = eu-north-1\ncredential_process = false\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", holdall.open(dynamodb_url).settings.endpoint_url)  # type: ignore[attr-defined]
+    backend = holdall.open("dynamodb://?profile=shop", client=client)
+    with pytest.raises(ConfigurationError, match=r"custom-process.*secret_access_key"):
+        await backend.get(Thing, 1)
+    await backend.close()
+
+
+async def test_credentials_that_cannot_be_refreshed_are_an_error_with_a_remedy(
+    dynamodb_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    """The process gives some that are due, and then none."""
+    given = tmp_path / "given"
+    given.write_text('{"Version": 1, "AccessKeyId": "a", "SecretAccessKey": "b", "Expiration": "2001-01-01T00:00:00Z"}')
+    config = tmp_path / "config"
+    config.write_text(f"[profile shop]\nregion = eu-north-1\ncredential_process = cat {given}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", holdall.open(dynamodb_url).settings.endpoint_url)  # type: ignore[attr-defined]
+    backend = holdall.open("dynamodb://?profile=shop")
+    with pytest.raises(BackendError, match="expired"):
+        await backend.ping()
+    given.unlink()
+    with pytest.raises(BackendError, match="secret_access_key"):
+        await backend.ping()
+    await backend.close()
+
+
+async def test_an_address_of_ipv6_is_written_in_brackets() -> None:
+    async with service(usual=FOUND, host="::1") as made, holdall.open(made.url(), coalesce=False) as backend:
+        await backend.get(Thing, 1)
+        assert made.requests[-1].headers["host"] == f"[::1]:{made.port}"
+
+
 texts = st.text(st.characters(codec="ascii", exclude_characters="\r\n"), max_size=20)
 
 
