@@ -46,7 +46,9 @@ async def update_where(context: Any, operation: op.UpdateWhere) -> int:
         found = await _add(context.sender, plan, operation, normal)
         if found is not None:
             return found
-    rows = [layout.plain(item) for item in await context.sender.items(plan, operation)]
+    found_rows = [layout.plain(item) for item in await context.sender.items(plan, operation)]
+    # A record whose key in an index moves is met twice, and must not be counted up twice.
+    rows = list({_key(layout, row): row for row in found_rows}.values())
     changes = [_values(layout, operation.assignments, row) for row in rows]  # all are checked before the first is written
     done = await together(partial(_change, context.sender, plan, operation, *each) for each in zip(rows, changes, strict=True))
     return sum(done)
@@ -183,10 +185,14 @@ def _step(spec: FieldSpec, value: Any) -> Any:
     if not isinstance(value, Arithmetic) or spec.type.kind not in (Kind.INT, Kind.DECIMAL):
         return None
     if value.left is spec and not isinstance(value.right, Arithmetic | FieldSpec):
-        return {"+": value.right, "-": -value.right}.get(value.operator)
+        return {"+": value.right, "-": _negative(value.right)}.get(value.operator)
     if value.right is spec and value.operator == "+" and not isinstance(value.left, Arithmetic | FieldSpec):
         return value.left
     return None
+
+
+def _negative(value: Any) -> Any:
+    return value.copy_negate() if isinstance(value, Decimal) else -value  # the minus of a Decimal rounds to 28 digits
 
 
 async def _add(sender: Sender, plan: Plan, operation: op.UpdateWhere, normal: Normal) -> int | None:
