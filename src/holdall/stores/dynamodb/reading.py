@@ -136,8 +136,7 @@ class Reads:
     def by_owner(self, plan: Plan, owner: Item, operation: Any) -> Request:
         """Return the request for the record that holds a unique value, if it matches the rest."""
         assert plan.path is not None
-        make = _Maker(plan.layout, plan.path, plan.now, _shown(operation), counts=isinstance(operation, op.Count), consistent=True)
-        return make.owner(owner)
+        return _Maker(plan.layout, plan.path, plan.now, _shown(operation), counts=False, consistent=True).owner(owner)
 
 
 def _shown(operation: Any) -> tuple[FieldSpec, ...] | None:

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from holdall.errors import HoldallError, LimitExceeded, SerializationError
+from holdall.query import oracle
 from holdall.stores.dynamodb.capabilities import MOST_ACTIONS, MOST_KEYS, MOST_REQUEST_BYTES
 from holdall.stores.dynamodb.conditions import Action, Write, action_size, is_failed
 from holdall.stores.dynamodb.layout import Layout
@@ -113,8 +114,9 @@ class Sender:
             return []
         if plan.path.kind == "get" and plan.path.rest is True:
             return await self._by_keys(plan, limit)
-        requests = plan.requests if plan.path.kind != "unique" else await self._owned(plan, operation)
-        reader = Reader(self.transport, requests, self.page_size, None if limit is None else self._budget)
+        if plan.path.kind == "unique":
+            return (await self._owned(plan, operation))[:limit]
+        reader = Reader(self.transport, plan.requests, self.page_size, None if limit is None else self._budget)
         found: list[Item] = []
         while not reader.is_done and (limit is None or len(found) < limit):
             answer = await reader.next(None if limit is None else limit - len(found))
@@ -123,11 +125,10 @@ class Sender:
 
     async def pages(self, plan: Plan, operation: Any) -> AsyncIterator[list[Item]]:
         """Give what a plan finds page by page, for those who go through all of it by themselves."""
-        if plan.path is None or (plan.path.kind == "get" and plan.path.rest is True):
+        if plan.path is None or plan.path.kind == "unique" or (plan.path.kind == "get" and plan.path.rest is True):
             yield await self.items(plan, operation)
             return
-        requests = plan.requests if plan.path.kind != "unique" else await self._owned(plan, operation)
-        reader = Reader(self.transport, requests, self.page_size)
+        reader = Reader(self.transport, plan.requests, self.page_size)
         while not reader.is_done:
             yield (await reader.next())["Items"]
 
@@ -141,13 +142,34 @@ class Sender:
         items = [item for item in found if item is not None and layout.is_live(item, plan.now)]
         return items if limit is None else items[:limit]
 
-    async def _owned(self, plan: Plan, operation: Any) -> list[Request]:
+    async def _owned(self, plan: Plan, operation: Any) -> list[Item]:
+        """Return the record that holds a unique value, if it matches the rest. The value may move to another between two requests."""
         assert plan.path is not None
-        row: list[Any] = [plan.path.values.get(spec) for spec in plan.layout.info.fields]
-        text = Uniques(plan.layout, {}, None).reservation(plan.path.unique, row)
-        body: Body = {"TableName": plan.layout.side, "Key": {"u": {"S": text}}, "ConsistentRead": True}
-        found = (await self.transport.call("GetItem", body)).get("Item")
-        return [] if found is None else [self._reads.by_owner(plan, found["k"]["M"], operation)]
+        layout = plan.layout
+        row: list[Any] = [plan.path.values.get(spec) for spec in layout.info.fields]
+        text = Uniques(layout, {}, None).reservation(plan.path.unique, row)
+        side: Body = {"TableName": layout.side, "Key": {"u": {"S": text}}}
+        found: Item | None = (await self.transport.call("GetItem", {**side, "ConsistentRead": True})).get("Item")
+        if found is None:
+            return []
+        request = self._reads.by_owner(plan, found["k"]["M"], operation)
+        items: list[Item] = (await Reader(self.transport, [request], None).next())["Items"]
+        for _ in range(_ATTEMPTS):
+            if items or found is None:
+                break
+            owner = found["k"]
+            both = [{"Get": side}, {"Get": {"TableName": layout.table, "Key": owner["M"]}}]
+            answers = (await self.transport.call("TransactGetItems", {"TransactItems": both}))["Responses"]
+            found, item = [answer.get("Item") for answer in answers]
+            if found is not None and found["k"] == owner:  # so that the record, of the same moment, is the right one
+                return [item] if item and self._matches(plan, operation, item) else []
+        else:
+            raise SerializationError(f"a unique value of {layout.info.label} moved {_ATTEMPTS} times while it was read; try it later")
+        return items
+
+    @staticmethod
+    def _matches(plan: Plan, operation: Any, item: Item) -> bool:
+        return plan.layout.is_live(item, plan.now) and oracle.matches(operation.predicate, plan.layout.plain(item))
 
     async def by_keys(self, layout: Layout, keys: Sequence[Item], *, consistent: bool) -> list[Item]:
         """Return items by their keys, those that exist, in any order; expired ones as well."""
@@ -183,8 +205,9 @@ class Sender:
             return 0
         if plan.path.kind == "get" and plan.path.rest is True:
             return len(await self._by_keys(plan, None))
-        requests = plan.requests if plan.path.kind != "unique" else await self._owned(plan, operation)
-        reader = Reader(self.transport, requests, self.page_size)
+        if plan.path.kind == "unique":
+            return len(await self._owned(plan, operation))
+        reader = Reader(self.transport, plan.requests, self.page_size)
         found = 0
         while not reader.is_done and (most is None or found < most):
             answer = await reader.next(None if most is None else most - found)
