@@ -249,6 +249,34 @@ async def test_unique_values_are_swapped_in_a_batch(backend: Backend) -> None:
     assert [found and found.email for found in await backend.get_many(Loose, [1, 2])] == ["b", "a"]
 
 
+async def test_two_writes_of_a_batch_that_take_one_unique_value_are_refused(backend: Backend) -> None:
+    giver, other = await backend.create_many([Loose(id=1, email="a"), Loose(id=2, email="b")])
+    giver.email, other.email = "c", "a"
+    before = backend.store.stats()["requests"]
+
+    with pytest.raises(DuplicateKeyError) as failed:
+        async with backend.write_batch() as batch:
+            batch.save(giver)
+            batch.save(other)
+            batch.create(Loose(id=3, email="a"))
+
+    assert backend.store.stats()["requests"] == before
+    assert [type(reason) for reason in failed.value.reasons] == [type(None), type(None), DuplicateKeyError]
+    assert (failed.value.fields, failed.value.values) == (("email",), ("a",))
+    assert await reservations(backend) == {"a": 1, "b": 2}
+    for write in ("create", "upsert"):
+        with pytest.raises(DuplicateKeyError):
+            async with backend.write_batch() as batch:
+                getattr(batch, write)(Loose(id=4, email="d"))
+                getattr(batch, write)(Loose(id=5, email="d"))
+    giver.email = other.email = "d"
+    with pytest.raises(DuplicateKeyError):
+        async with backend.write_batch() as batch:
+            batch.save(giver)
+            batch.save(other)
+    assert await backend.query(Loose).allow_scan().count() == 2
+
+
 async def test_batches_that_race_apply_all_or_nothing(backend: Backend) -> None:
     await backend.create_many([Account(id=number, balance=Decimal(100)) for number in range(4)])
 

@@ -200,12 +200,15 @@ async def _batch(context: Context, operation: op.Batch) -> list[Any]:
     ]
     sides = frozenset(layout.side for layout in layouts)
     # Before what is stored is read for them, they have this many actions at least.
-    refuse_too_large(_folded([action for write in writes for action in write.actions()], sides))
+    groups = [write.actions() for write in writes]
+    _refuse_taken_twice(writes, groups, sides)
+    refuse_too_large(_folded([action for group in groups for action in group], sides))
     for single, write in zip(operation.writes, writes, strict=True):
         if isinstance(single, op.Update | op.Delete):
             await _learn(context, write, single.key)
     for attempt in range(10):
         groups = [write.actions() for write in writes]
+        _refuse_taken_twice(writes, groups, sides)
         actions = _folded([action for group in groups for action in group], sides)
         refuse_too_large(actions)
         reasons = await context.sender.send(actions)
@@ -266,12 +269,23 @@ def _folded(actions: Sequence[Any], sides: Container[str]) -> list[Any]:
 
 def _taken_over(one: Any, other: Any) -> Any:
     put, delete = (one, other) if "Put" in one else (other, one)
-    if "Put" not in put or "Delete" not in delete:
-        return put  # two take the same value; the transaction is refused as it must be
     body, gives = dict(put["Put"]), delete["Delete"]
     for part in ("ConditionExpression", "ExpressionAttributeNames", "ExpressionAttributeValues"):
         body[part] = gives[part]
     return {"Put": body}
+
+
+def _refuse_taken_twice(writes: Sequence[Any], groups: Sequence[Sequence[Any]], sides: Container[str]) -> None:
+    """Refuse writes that take a value which one before them takes; raises ``DuplicateKeyError`` with the reasons of all."""
+    seen: set[Any] = set()
+    reasons: list[Any] = []
+    for action in (action for group in groups for action in group):
+        place = _place_of(action, sides) if "Put" in action else None
+        reasons.append({"Code": "ConditionalCheckFailed" if place in seen else "None"})
+        if place is not None:
+            seen.add(place)
+    if any(map(is_failed, reasons)):
+        raise _batch_error([None if outcome is None else outcome.error for outcome in _outcomes(writes, groups, reasons)])
 
 
 def _unfolded(groups: Sequence[Sequence[Any]], reasons: Sequence[Any], sides: Container[str]) -> list[Any]:
