@@ -83,15 +83,20 @@ clean: ## remove what was built, the environment included
 .venv/bin/pip:
 	@scripts/make-venv
 
+# pip compiles no editable install, and with PYTHONDONTWRITEBYTECODE each start would do it again.
+COMPILE := $(PY) -m compileall -q src/holdall
+
 # The example needs neither tests nor linters, so that the first `make demo` is quick.
 .venv/demo.stamp: requirements/demo.lock pyproject.toml | .venv/bin/pip
 	@echo "installing what the example needs into .venv"
 	@$(PIP) install --requirement requirements/demo.lock
 	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@$(COMPILE)
 	@touch $@
 
 .venv/dev.stamp: requirements/dev.lock pyproject.toml | .venv/bin/pip
 	@echo "installing what development needs into .venv"
 	@$(PIP) install --requirement requirements/dev.lock
 	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@$(COMPILE)
 	@touch .venv/demo.stamp $@

@@ -27,6 +27,9 @@ class SchemaDialect:
         length: the function that counts code points.
         table_options: keyword arguments of ``Table``. ``generated``: what makes a column generate its value.
         prefixes: of the fields of an index, those of which it takes the first characters only, with how many.
+        digest: an expression of the column ``{0}`` by which a unique index tells apart what it takes the first characters of; without one
+            the database sees to that by itself.
+        index_if_not_exists: CREATE INDEX knows IF NOT EXISTS; else the store takes no offence at an index that is there.
     """
 
     dialect: sa.Dialect
@@ -38,6 +41,8 @@ class SchemaDialect:
     generated: Callable[[], Sequence[Any]]
     nulls_last_in_index: bool
     prefixes: Callable[[ModelInfo, Sequence[FieldSpec]], Mapping[FieldSpec, int]] = lambda _info, _fields: {}
+    digest: str | None = None
+    index_if_not_exists: bool = True
 
 
 def build(infos: Iterable[ModelInfo], dialect: SchemaDialect) -> tuple[sa.MetaData, dict[ModelInfo, sa.Table]]:
@@ -64,7 +69,7 @@ def create_statements(tables: dict[ModelInfo, sa.Table], infos: Iterable[ModelIn
         table = tables[info]
         found.append(str(CreateTable(table, if_not_exists=True).compile(dialect=dialect.dialect)))
         indexes = sorted(table.indexes, key=lambda index: str(index.name))
-        found += [str(CreateIndex(index, if_not_exists=True).compile(dialect=dialect.dialect)) for index in indexes]
+        found += [str(CreateIndex(index, if_not_exists=dialect.index_if_not_exists).compile(dialect=dialect.dialect)) for index in indexes]
     return found
 
 
@@ -79,13 +84,17 @@ def _table(metadata: sa.MetaData, tables: dict[ModelInfo, sa.Table], info: Model
         *columns.values(),
         sa.PrimaryKeyConstraint(*(_name(spec) for spec in info.key), name=constraint_name("pk", info, info.key)),
     ]
-    parts += [sa.UniqueConstraint(_name(spec), name=constraint_name("uq", info, (spec,))) for spec in info.fields if spec.storage.unique]
+    uniques = [spec for spec in info.fields if spec.storage.unique]
+    digested = [spec for spec in uniques if dialect.digest is not None and dialect.prefixes(info, (spec,))]
+    parts += [sa.UniqueConstraint(_name(spec), name=constraint_name("uq", info, (spec,))) for spec in uniques if spec not in digested]
     parts += [_check(info, spec, dialect) for spec in info.fields if any(_conditions(spec, dialect))]
     for spec, target in info.references:
         if spec.reference is not None and spec.reference.enforce:
             key = columns[target.key[0]] if target is info else tables[target].c[target.key[0].stored_name]
             parts.append(_foreign_key(info, spec, key))
     table = sa.Table(_quoted(info.name), metadata, *parts, **dialect.table_options)
+    for spec in digested:
+        _add_index(table, constraint_name("uq", info, (spec,)), _terms(info, table, ((spec, False),), dialect, whole=True), unique=True)
     for spec in info.fields:
         # A unique constraint of the whole of a long text is served by a hash, which nobody can look up by.
         if (spec.storage.index and not spec.storage.unique) or (spec.storage.unique and dialect.prefixes(info, (spec,))):
@@ -153,8 +162,16 @@ def _terms(
     info: ModelInfo, table: sa.Table, fields: Sequence[tuple[FieldSpec, bool]], dialect: SchemaDialect, *, whole: bool = False
 ) -> list[Any]:
     """Return what an index is made of: fields, and whether they descend."""
-    prefixes = dialect.prefixes(info, [] if whole else [spec for spec, _ in fields])
-    return [_term(table, spec, dialect, descending=descending, prefix=prefixes.get(spec)) for spec, descending in fields]
+    prefixes = dialect.prefixes(info, [spec for spec, _ in fields])
+    if not whole:
+        return [_term(table, spec, dialect, descending=descending, prefix=prefixes.get(spec)) for spec, descending in fields]
+    return [
+        _term(table, spec, dialect, descending=descending, prefix=None)
+        if dialect.digest is None or spec not in prefixes
+        # SQLAlchemy reads ":name" as a parameter, also in a quoted name.
+        else sa.text(f"({dialect.digest.format(quote(spec.stored_name))})".replace(":", "\\:"))
+        for spec, descending in fields
+    ]
 
 
 def _term(table: sa.Table, spec: FieldSpec, dialect: SchemaDialect, *, descending: bool, prefix: int | None) -> Any:

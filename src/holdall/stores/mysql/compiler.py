@@ -11,6 +11,7 @@ import orjson
 from holdall.errors import UnsupportedOperation
 from holdall.query.operations import Insert, InsertAbsent, InsertMany, Lock, Select, Update, UpdateWhere, Upsert
 from holdall.query.planner import Test
+from holdall.query.predicates import Arithmetic
 from holdall.record.metadata import FieldSpec, ModelInfo
 from holdall.record.types import Kind
 from holdall.sql.compiler import Compiler, Statement
@@ -114,7 +115,7 @@ class _Documents:
             return _membership(parameters, column, test)
         place = self._place(parameters, column, test.path)
         if test.operator == "is_null":
-            text = f"COALESCE(JSON_TYPE({place.value}), 'NULL') = 'NULL'"
+            text = f"COALESCE({self._type(place.value)}, 'NULL') = 'NULL'"
             return f"NOT ({text})" if test.negated else text
         inside = self._tests[test.operator](parameters, place, test)
         return f"({inside}) IS NOT TRUE" if test.negated else f"({inside})"
@@ -130,7 +131,7 @@ class _Documents:
             if isinstance(part, int):
                 # "[0]" of a scalar or an object is that itself: a path must not change its meaning with the data.
                 parent = f"JSON_EXTRACT({column}, {parameters.bind(_path(path[:at]))})"
-                value = f"IF(JSON_TYPE({parent}) = 'ARRAY', {value}, NULL)"
+                value = f"IF({self._type(parent)} = 'ARRAY', {value}, NULL)"
         # The path of JSON_TABLE is a literal of the grammar, which takes no expression.
         return _Place(column, parameters.bind(_path(path) + "[*]"), value)
 
@@ -141,7 +142,7 @@ class _Documents:
         return f"{self._json(place.value)} IN ({', '.join(self._canonical(parameters, item) for item in test.value)})"
 
     def _list(self, parameters: Parameters, place: _Place, test: Test) -> str:
-        return f"JSON_TYPE({place.value}) = 'ARRAY' AND {self._lists[test.operator](parameters, place, test.value)}"
+        return f"{self._type(place.value)} = 'ARRAY' AND {self._lists[test.operator](parameters, place, test.value)}"
 
     def _text(self, parameters: Parameters, place: _Place, test: Test) -> str:
         text = f"JSON_UNQUOTE({place.value}) COLLATE {self._flavour.collation}"
@@ -149,7 +150,7 @@ class _Documents:
             inside = _folded(parameters, text, test._replace(negated=False), pcre=self._flavour.pcre)
         else:
             inside = _TESTS[test.operator][0].format(c=text, p=parameters.bind(test.value))
-        return f"JSON_TYPE({place.value}) = 'STRING' AND {inside}"
+        return f"{self._type(place.value)} = 'STRING' AND {inside}"
 
     def _between(self, parameters: Parameters, place: _Place, test: Test) -> str:
         low, high = test.value
@@ -161,14 +162,14 @@ class _Documents:
     def _ordered(self, parameters: Parameters, value: str, sign: str, bound: Any) -> str:
         plain = f"JSON_UNQUOTE({value}) COLLATE {self._flavour.collation}"
         if isinstance(bound, str):
-            return f"JSON_TYPE({value}) = 'STRING' AND {plain} {sign} {parameters.bind(bound)}"
+            return f"{self._type(value)} = 'STRING' AND {plain} {sign} {parameters.bind(bound)}"
         if isinstance(bound, bool):
-            return f"JSON_TYPE({value}) = 'BOOLEAN' AND ({plain} = 'true') {sign} {parameters.bind(bound)}"
+            return f"{self._type(value)} = 'BOOLEAN' AND ({plain} = 'true') {sign} {parameters.bind(bound)}"
         # Whole numbers compare as such, exactly; all others are doubles, far from any that a bound could be rounded to.
         whole = _whole(parameters, f"CAST({plain} AS SIGNED)", sign, bound)
         real = f"CAST({plain} AS DOUBLE) {sign} {parameters.bind(float(bound))}"
         return (
-            f"JSON_TYPE({value}) IN ('INTEGER', 'UNSIGNED INTEGER', 'DOUBLE', 'DECIMAL') "
+            f"{self._type(value)} IN ('INTEGER', 'UNSIGNED INTEGER', 'DOUBLE', 'DECIMAL') "
             f"AND IF({plain} REGEXP '^-?[0-9]+$', {whole}, {real})"
         )
 
@@ -186,11 +187,21 @@ class _Documents:
     def _item(self) -> str:
         return self._flavour.item.format("holdall_items.holdall_item")
 
+    def _type(self, value: str) -> str:
+        return self._flavour.json_type.format(value)
+
     def _json(self, text: str) -> str:
         return self._flavour.json.format(text)
 
     def _canonical(self, parameters: Parameters, text: str) -> str:
         return self._flavour.canonical.format(parameters.bind(text))
+
+
+def _fields_of(value: Any) -> set[FieldSpec]:
+    """Return the fields that an assigned value is computed from."""
+    if isinstance(value, Arithmetic):
+        return _fields_of(value.left) | _fields_of(value.right)
+    return {value} if isinstance(value, FieldSpec) else set()
 
 
 def _whole(parameters: Parameters, value: str, sign: str, bound: Any) -> str:
@@ -314,9 +325,31 @@ class MysqlCompiler(Compiler):
         return super().update(operation)
 
     def update_where(self, operation: UpdateWhere) -> Statement:
-        """Compile the change of all that matches."""
+        """Compile the change of all that matches.
+
+        Raises:
+            UnsupportedOperation: fields are computed from one another, and the server assigns them one after another.
+        """
         check_fields(operation.info, tuple(operation.assignments), tuple(operation.assignments.values()))
+        if not self.flavour.simultaneous:
+            operation = operation._replace(assignments=self._in_order(operation))
         return super().update_where(operation)
+
+    def _in_order(self, operation: UpdateWhere) -> dict[FieldSpec, Any]:
+        """Return the assignments in an order in which each field is read before it is written."""
+        found: dict[FieldSpec, Any] = {}
+        left = dict(operation.assignments)
+        while left:
+            read = {spec: {other for other, value in left.items() if other is not spec and spec in _fields_of(value)} for spec in left}
+            last = next((spec for spec, readers in read.items() if not readers), None)
+            if last is None:
+                names = ", ".join(spec.name for spec in left)
+                raise UnsupportedOperation(
+                    f"{operation.info.label}: {self.flavour.name} assigns one field after another, and {names} are computed from one "
+                    "another; read the record with lock=True, and save it"
+                )
+            found[last] = left.pop(last)
+        return found
 
     def read_fields(self, info: ModelInfo, fields: Sequence[FieldSpec], by: Sequence[FieldSpec], values: Sequence[Any]) -> Statement:
         """Compile a read of some fields of the rows that have these values; of none, it tells whether there are any."""

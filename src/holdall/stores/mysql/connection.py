@@ -193,10 +193,10 @@ class MysqlWire:
     async def begin(self, connection: Connection, options: BeginOptions) -> None:
         """Begin a transaction; a level that is not the default is a statement of its own."""
         isolation = options.isolation or "read committed"
-        if isolation == "repeatable read" and not self._connector.flavour.snapshot_writes:
+        if isolation == "repeatable read" and not (options.read_only or self._connector.flavour.snapshot_writes):
             raise UnsupportedOperation(
                 f"repeatable read on {self._connector.flavour.name} lets a write go on over what has changed since its snapshot; use "
-                'isolation="serializable", or read committed with lock=True',
+                'isolation="serializable", read committed with lock=True, or read_only=True',
                 missing=(Capability.REPEATABLE_READ,),
             )
         if isolation != "read committed":

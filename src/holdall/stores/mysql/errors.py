@@ -251,6 +251,10 @@ def translate_open(
         return ConfigurationError(f"no TLS with {place}: {cause}; check sslmode, and whether the server has a certificate")
     if isinstance(cause, OSError):
         return ConnectionLost(f"cannot connect to mysql at {place}: {cause}")
+    if isinstance(error, RuntimeError) and "cryptography" in str(error):
+        return ConfigurationError(
+            f"the server wants the password of user {user!r} encrypted: use TLS (sslmode=require), or install the package cryptography"
+        )
     if isinstance(error, drivers):
         remedy = _OPEN_REMEDIES.get(number_of(error))
         if remedy is not None:

@@ -23,6 +23,11 @@ class Flavour:
         pcre: regular expressions have named groups that refer to one another.
         json: a JSON expression ``{0}`` as what compares with ``canonical``, which is made of a canonical text. ``item`` is the same for
             a column of JSON_TABLE.
+        simultaneous: an UPDATE computes all its values from the row as it was, instead of one after another.
+        decimal_places: of a DECIMAL, at most.
+        json_type: the type of a JSON value, as a text that compares with others. MariaDB's is no utf8mb4.
+        digest: what a unique index of a long text is made of; MariaDB takes the text, and makes a hash of it.
+        index_if_not_exists: CREATE INDEX knows IF NOT EXISTS.
         dash_keys: a quoted key in a JSON path may begin with "-"; to MariaDB's reader of paths that is a syntax error.
     """
 
@@ -39,6 +44,11 @@ class Flavour:
     json: str
     item: str
     canonical: str
+    simultaneous: bool
+    decimal_places: int
+    json_type: str
+    digest: str | None
+    index_if_not_exists: bool
     dash_keys: bool
 
 
@@ -62,6 +72,11 @@ _MARIADB = Flavour(
     json="JSON_COMPACT({0}) COLLATE utf8mb4_nopad_bin",
     item="{0} COLLATE utf8mb4_nopad_bin",
     canonical="{0}",
+    simultaneous=True,
+    decimal_places=38,
+    json_type="JSON_TYPE({0})",
+    digest=None,
+    index_if_not_exists=True,
     dash_keys=False,
 )
 _MYSQL = Flavour(
@@ -78,6 +93,11 @@ _MYSQL = Flavour(
     json="{0}",
     item="{0}",
     canonical="CAST({0} AS JSON)",
+    simultaneous=False,
+    decimal_places=30,
+    json_type="JSON_TYPE({0}) COLLATE utf8mb4_0900_bin",
+    digest="UNHEX(SHA2({0}, 256))",
+    index_if_not_exists=False,
     dash_keys=True,
 )
 DEFAULT = _MARIADB

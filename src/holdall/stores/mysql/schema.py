@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
+from holdall.errors import ConfigurationError
 from holdall.record.metadata import FieldSpec, ModelInfo
 from holdall.record.types import Kind
 from holdall.sql.naming import quote
@@ -47,6 +48,9 @@ def schema_of(flavour: Flavour) -> SchemaDialect:
 
     def type_of(info: ModelInfo, spec: FieldSpec) -> sa.types.TypeEngine[Any]:
         if spec.type.kind is Kind.DECIMAL:
+            if spec.type.places > flavour.decimal_places:
+                most = f"{flavour.name} keeps at most {flavour.decimal_places} decimal places"
+                raise ConfigurationError(f"{info.label}.{spec.name}: {most}, not {spec.type.places}")
             return mysql.DECIMAL(spec.type.digits, spec.type.places)
         make = _TYPES.get(spec.type.kind)
         if make is not None:
@@ -66,4 +70,6 @@ def schema_of(flavour: Flavour) -> SchemaDialect:
         generated=tuple,
         nulls_last_in_index=False,
         prefixes=index_prefixes,
+        digest=flavour.digest,
+        index_if_not_exists=flavour.index_if_not_exists,
     )
