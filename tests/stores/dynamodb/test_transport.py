@@ -133,6 +133,21 @@ async def test_a_transaction_is_sent_again_with_its_token() -> None:
         assert all(request.body == sent[0].body for request in sent)
 
 
+async def test_a_batch_of_one_write_is_sent_again_with_its_token_too() -> None:
+    async with service(gives({}), hangs_up) as made, opened(made) as backend:
+        async with backend.write_batch() as batch:
+            batch.create(Thing(id=1))
+        assert [request.target for request in made.requests[1:]] == ["TransactWriteItems"] * 2
+        assert len({request.body["ClientRequestToken"] for request in made.requests[1:]}) == 1
+
+
+async def test_after_an_error_no_more_of_a_bulk_write_is_begun() -> None:
+    async with service(gives({}), usual=refuses("AccessDeniedException")) as made, opened(made) as backend:
+        with pytest.raises(BackendError, match="AccessDenied"):
+            await backend.delete_many([Thing(id=number) for number in range(1000)])
+        assert len(made.requests) < 100
+
+
 @pytest.mark.parametrize(
     "answers",
     [

@@ -211,7 +211,7 @@ async def _batch(context: Context, operation: op.Batch) -> list[Any]:
         _refuse_taken_twice(writes, groups, sides)
         actions = _folded([action for group in groups for action in group], sides)
         refuse_too_large(actions)
-        reasons = await context.sender.send(actions)
+        reasons = await context.sender.send(actions, with_token=True)
         if reasons is None:
             return [write.done() for write in writes]
         outcomes = _outcomes(writes, groups, _unfolded(groups, reasons, sides))

@@ -27,12 +27,23 @@ _SINGLE = {"Put": "PutItem", "Update": "UpdateItem", "Delete": "DeleteItem"}
 
 
 async def together(work: Iterable[Callable[[], Awaitable[T]]], at_once: int = _AT_ONCE) -> list[T]:
-    """Carry out several things, some at once, and return their results in order; when all are over, raise the first error."""
-    turns = asyncio.Semaphore(at_once)
+    """Carry out several things, some at once, and return their results in order.
 
-    async def in_turn(step: Callable[[], Awaitable[T]]) -> T:
+    After an error nothing more is begun. It is raised when all that was begun is over.
+    """
+    turns = asyncio.Semaphore(at_once)
+    failed = False
+
+    async def in_turn(step: Callable[[], Awaitable[T]]) -> T | None:
+        nonlocal failed
         async with turns:
-            return await step()
+            if failed:
+                return None
+            try:
+                return await step()
+            except BaseException:
+                failed = True
+                raise
 
     found = await asyncio.gather(*map(in_turn, work), return_exceptions=True)
     for result in found:
@@ -233,8 +244,11 @@ class Sender:
                 await self.transport.pause(attempt // 4)
         raise _unsettled(write.info.label)
 
-    async def send(self, actions: Sequence[Action]) -> list[dict[str, Any]] | None:
+    async def send(self, actions: Sequence[Action], *, with_token: bool = False) -> list[dict[str, Any]] | None:
         """Send actions as one; return None, or one reason per action when a condition has failed.
+
+        Args:
+            with_token: a single action is sent as a transaction, too, which costs twice as much and can be repeated when its answer is lost.
 
         Raises:
             LimitExceeded: more actions than the service takes as one.
@@ -242,7 +256,7 @@ class Sender:
         if len(actions) > MOST_ACTIONS:
             refuse_too_large(actions)
         try:
-            if len(actions) == 1:
+            if len(actions) == 1 and not with_token:
                 ((kind, body),) = actions[0].items()
                 await self.transport.call(_SINGLE[kind], body)
             else:
