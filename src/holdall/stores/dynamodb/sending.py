@@ -248,7 +248,7 @@ class Sender:
         """Send actions as one; return None, or one reason per action when a condition has failed.
 
         Args:
-            with_token: a single action is sent as a transaction, too, which costs twice as much and can be repeated when its answer is lost.
+            with_token: a single action is a transaction, too, which costs twice as much, and can be repeated when its answer is lost.
 
         Raises:
             LimitExceeded: more actions than the service takes as one.
