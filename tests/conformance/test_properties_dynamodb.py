@@ -298,3 +298,52 @@ async def test_keys_of_three_parts_are_found_and_ordered(
             expected = answer(Asked(whole, terms), records, ("flag", "blob", "number"))
             query = backend.query(Numbered).filter(condition(Numbered, whole)).order_by(*[written(Numbered, term) for term in terms])
             assert await query == expected, str(whole)
+
+
+# -- writes that move records in indexes -----------------------------------------------------------------------------------------------
+
+new_values = st.fixed_dictionaries(
+    {},
+    optional={"label": st.none() | few | texts, "number": numbers, "real": st.none() | pools.floats, "word": few | texts},
+).filter(bool)
+writes = st.lists(
+    st.tuples(asked.map(lambda query: query.where), st.none() | new_values, st.sampled_from(["query", "save", "upsert"])),
+    min_size=1,
+    max_size=5,
+)
+
+
+@fewer
+@given(records=shelves, changes=writes)
+async def test_what_is_written_moves_in_every_index(
+    backend: Backend, records: list[Shelf], changes: list[tuple[Described, dict[str, Any] | None, str]]
+) -> None:
+    """Updates and deletes, by query and by objects; then each index is asked for each of its values."""
+    await store(backend, Shelf, records)
+    expected = [record.model_copy(deep=True) for record in records]
+    for where, values, way in changes:
+        touched = [record for record in expected if holds(where, record)]
+        query = backend.query(Shelf).filter(condition(Shelf, where))
+        if way == "query":
+            assert await (query.delete() if values is None else query.update(**values)) == len(touched), str(where)
+        else:
+            for record in await query:
+                for name, value in (values or {}).items():
+                    setattr(record, name, value)
+                await (backend.delete(record) if values is None else backend.save(record) if way == "save" else backend.upsert(record))
+        expected = [record for record in expected if values is not None or record not in touched]
+        for record in touched:
+            for name, value in (values or {}).items():
+                setattr(record, name, value)
+
+    for first, rest in _PLACES:
+        for value in {getattr(record, first) for record in (*records, *expected)}:
+            whole = Check(first, (), "eq", value)
+            terms = tuple(Term(name, descending=False) for name in rest)
+            query = backend.query(Shelf).filter(condition(Shelf, whole)).order_by(*[written(Shelf, term) for term in terms])
+            found = [(row.case, row.place) for row in await query]
+            assert found == [(row.case, row.place) for row in answer(Asked(whole, terms), expected, ("case", "place"))], (
+                f"{first}={value!r}"
+            )
+            streamed = [(row.case, row.place) async for row in query.stream(batch=2)]
+            assert streamed == found

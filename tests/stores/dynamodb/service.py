@@ -58,6 +58,16 @@ async def speaks_nonsense(_: Request, writer: asyncio.StreamWriter) -> None:
     writer.write(b"\r\n\r\nnonsense\r\n\r\n")
 
 
+def _html(status: int) -> Answer:
+    async def answer(_: Request, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 %d X\r\nContent-Length: 15\r\nDate: yesterday\r\n\r\n<html>hi</html>" % status)
+
+    return answer
+
+
+speaks_html, speaks_html_of_an_error = _html(200), _html(404)
+
+
 async def sends_chunks(_: Request, writer: asyncio.StreamWriter) -> None:
     """Answer in chunks, byte by byte, as a proxy between may do."""
     for byte in b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n":
@@ -78,11 +88,12 @@ class Service:
     connections: int = 0
     open: int = 0
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
+    address: str = ""
     port: int = 0
 
     def url(self, **options: Any) -> str:
         more = "".join(f"&{name}={value}" for name, value in options.items())
-        return f"dynamodb://us-east-1?endpoint_url=http://127.0.0.1:{self.port}&access_key_id=a&secret_access_key=b{more}"
+        return f"dynamodb://us-east-1?endpoint_url=http://{self.address}:{self.port}&access_key_id=a&secret_access_key=b{more}"
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -105,15 +116,16 @@ class Service:
 
 
 @asynccontextmanager
-async def service(*script: Answer, usual: Answer | None = None) -> AsyncGenerator[Service]:
+async def service(*script: Answer, usual: Answer | None = None, host: str = "127.0.0.1") -> AsyncGenerator[Service]:
     """Run a service on a free port."""
     made = Service(list(script)) if usual is None else Service(list(script), usual)
+    made.address = f"[{host}]" if ":" in host else host
     tasks: set[asyncio.Task[None]] = set()
 
     def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         tasks.add(asyncio.create_task(made.serve(reader, writer)))
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    server = await asyncio.start_server(accept, host, 0)
     made.port = server.sockets[0].getsockname()[1]
     try:
         yield made

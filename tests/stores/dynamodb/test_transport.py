@@ -24,12 +24,14 @@ from holdall import (
     DuplicateKeyError,
     F,
     Field,
+    HoldallError,
     Model,
     PoolClosed,
     PoolTimeout,
     SerializationError,
 )
 from holdall.stores.dynamodb import transport
+from holdall.stores.dynamodb.aws import open_transport
 from holdall.stores.dynamodb.signing import Credentials, Signer
 from tests.stores.dynamodb.service import (
     Answer,
@@ -41,6 +43,8 @@ from tests.stores.dynamodb.service import (
     refuses,
     sends_chunks,
     service,
+    speaks_html,
+    speaks_html_of_an_error,
     speaks_nonsense,
 )
 
@@ -127,6 +131,58 @@ async def test_a_transaction_is_sent_again_with_its_token() -> None:
         assert [request.target for request in sent] == ["TransactWriteItems"] * 4
         assert len({request.body["ClientRequestToken"] for request in sent}) == 1
         assert all(request.body == sent[0].body for request in sent)
+
+
+async def test_a_batch_of_one_write_is_sent_again_with_its_token_too() -> None:
+    async with service(gives({}), hangs_up) as made, opened(made) as backend:
+        async with backend.write_batch() as batch:
+            batch.create(Thing(id=1))
+        assert [request.target for request in made.requests[1:]] == ["TransactWriteItems"] * 2
+        assert len({request.body["ClientRequestToken"] for request in made.requests[1:]}) == 1
+
+
+async def test_after_an_error_no_more_of_a_bulk_write_is_begun() -> None:
+    async with service(gives({}), usual=refuses("AccessDeniedException")) as made, opened(made) as backend:
+        with pytest.raises(BackendError, match="AccessDenied"):
+            await backend.delete_many([Thing(id=number) for number in range(1000)])
+        assert len(made.requests) < 100
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [hangs_up, hangs_up],
+        [breaks_off, THROTTLED],
+        [THROTTLED, refuses("InternalServerError", status=500)],
+        [gives({}, 503), refuses("ExpiredTokenException")],
+        [hangs_up, refuses("TransactionInProgressException")],
+    ],
+    ids=["lost", "lost and throttled", "broken inside", "expired", "in progress"],
+)
+async def test_a_transaction_that_is_given_up_may_have_been_applied_and_says_so(answers: list[Answer]) -> None:
+    async with service(gives({}), *answers) as made, opened(made, max_attempts=2) as backend:
+        with pytest.raises(ConnectionLost, match="may or may not"):
+            await backend.create(Named(id=1, name="x"))
+        assert len(made.requests) == 3
+
+
+async def test_a_transaction_that_the_service_decides_at_last_is_not_in_doubt() -> None:
+    failed = refuses("TransactionCanceledException", CancellationReasons=[{"Code": "None"}, {"Code": "ConditionalCheckFailed"}])
+    async with service(gives({}), hangs_up, failed) as made, opened(made, max_attempts=2) as backend:
+        with pytest.raises(DuplicateKeyError):
+            await backend.create(Named(id=1, name="x"))
+
+
+async def test_what_is_not_dynamodb_is_told_apart() -> None:
+    """Something else listens at the endpoint, or stands before it."""
+    for answer in (speaks_html, speaks_html_of_an_error):
+        async with service(usual=answer) as made:
+            backend = opened(made, max_attempts=1)
+            with pytest.raises(HoldallError, match="html"):
+                await backend.ping()
+            with pytest.raises(HoldallError, match="html"):
+                await backend.create(Thing(id=1))
+            await backend.close()
 
 
 async def test_contention_without_end_can_be_run_again() -> None:
@@ -434,6 +490,46 @@ async def test_region_endpoint_and_credentials_come_from_the_aws_configuration(
         await holdall.open("dynamodb://").ping()
 
 
+@pytest.mark.parametrize("client", ["own", "aioboto3"])
+async def test_credentials_that_cannot_be_had_are_an_error_with_a_remedy(
+    client: Any, dynamodb_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    """The process that should give them fails, as it does when a login has expired."""
+    config = tmp_path / "config"
+    config.write_text("[profile shop]\nregion = eu-north-1\ncredential_process = false\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", holdall.open(dynamodb_url).settings.endpoint_url)  # type: ignore[attr-defined]
+    backend = holdall.open("dynamodb://?profile=shop", client=client)
+    with pytest.raises(ConfigurationError, match=r"custom-process.*secret_access_key"):
+        await backend.get(Thing, 1)
+    await backend.close()
+
+
+async def test_credentials_that_cannot_be_refreshed_are_an_error_with_a_remedy(
+    dynamodb_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    """The process gives some that are due, and then none."""
+    given = tmp_path / "given"
+    given.write_text('{"Version": 1, "AccessKeyId": "a", "SecretAccessKey": "b", "Expiration": "2001-01-01T00:00:00Z"}')
+    config = tmp_path / "config"
+    config.write_text(f"[profile shop]\nregion = eu-north-1\ncredential_process = cat {given}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    monkeypatch.setenv("AWS_ENDPOINT_URL_DYNAMODB", holdall.open(dynamodb_url).settings.endpoint_url)  # type: ignore[attr-defined]
+    backend = holdall.open("dynamodb://?profile=shop")
+    with pytest.raises(BackendError, match="expired"):
+        await backend.ping()
+    given.unlink()
+    with pytest.raises(BackendError, match="secret_access_key"):
+        await backend.ping()
+    await backend.close()
+
+
+async def test_an_address_of_ipv6_is_written_in_brackets() -> None:
+    async with service(usual=FOUND, host="::1") as made, holdall.open(made.url(), coalesce=False) as backend:
+        await backend.get(Thing, 1)
+        assert made.requests[-1].headers["host"] == f"[::1]:{made.port}"
+
+
 texts = st.text(st.characters(codec="ascii", exclude_characters="\r\n"), max_size=20)
 
 
@@ -451,3 +547,94 @@ def test_signatures_are_those_of_botocore(body: bytes, secret: str, token: str |
     request.headers["X-Amz-Date"] = headers["X-Amz-Date"]
     text = signer.string_to_sign(request, signer.canonical_request(request))
     assert headers["Authorization"].rpartition("Signature=")[2] == signer.signature(text, request)
+
+
+# -- waiting for a connection ----------------------------------------------------------------------------------------------------------
+
+
+async def test_who_waits_for_a_connection_is_served_before_those_who_come_later() -> None:
+    async with service(usual=FOUND) as made, opened(made, pool_max_size=1) as backend:
+        ended: list[str] = []
+
+        async def greedy() -> None:
+            for _ in range(50):
+                await backend.get(Thing, 1)
+            ended.append("greedy")
+
+        async def patient() -> None:
+            await backend.get(Thing, 1)
+            ended.append("patient")
+
+        await asyncio.gather(greedy(), patient(), patient())
+        assert ended == ["patient", "patient", "greedy"]
+        assert made.connections == 1
+        stats = backend.store.stats()
+        assert (stats["size"], stats["in_use"], stats["waiting"]) == (1, 0, 0)
+
+
+async def test_turns_of_waiters_that_are_cancelled_pass_on() -> None:
+    async with service(usual=FOUND) as made, opened(made, pool_max_size=2, acquire_timeout=1) as backend:
+        for round_ in range(30):
+            tasks = [asyncio.create_task(backend.get(Thing, 1)) for _ in range(12)]
+            for number in range(4):
+                for _ in range(number):
+                    await asyncio.sleep(0)
+                tasks[(round_ + 3 * number) % 12].cancel()
+            found = await asyncio.gather(*tasks, return_exceptions=True)
+            assert all(isinstance(each, Thing | asyncio.CancelledError) for each in found)
+        stats = backend.store.stats()
+        assert (stats["in_use"], stats["waiting"]) == (0, 0)
+        assert stats["size"] <= 2
+        assert made.open <= 2
+
+
+async def test_a_close_that_is_cancelled_cuts_what_is_in_use() -> None:
+    async with service(gives({}), keeps_silent) as made:
+        backend = await opened(made).open()
+        made.arrived.clear()
+        busy = asyncio.create_task(backend.get(Thing, 1))
+        await made.arrived.wait()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await backend.close()
+        async with asyncio.timeout(1):
+            with pytest.raises((PoolClosed, ConnectionLost)):
+                await busy
+
+
+# -- opening ---------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("client", ["own", "aioboto3"])
+async def test_who_waits_for_an_opening_that_is_closed_is_told_so(client: str) -> None:
+    """Nobody has cancelled them."""
+    async with service(usual=FOUND) as made:
+        backend = opened(made, client=client)
+        waiting = [asyncio.create_task(backend.get(Thing, number)) for number in range(3)]
+        for _ in range(3):
+            await asyncio.sleep(0)
+        await backend.close()
+        found = await asyncio.gather(*waiting, return_exceptions=True)
+        assert all(isinstance(each, PoolClosed | Thing | ConnectionLost) for each in found), found
+
+
+async def test_an_opening_whose_caller_is_gone_serves_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    openings = 0
+    real = open_transport
+
+    async def counted(settings: Any) -> Any:
+        nonlocal openings
+        openings += 1
+        return await real(settings)
+
+    monkeypatch.setattr("holdall.stores.dynamodb.store.open_transport", counted)
+    async with service(usual=FOUND) as made:
+        backend = opened(made, client="aioboto3")
+        first = asyncio.create_task(backend.get(Thing, 1))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.wait([first])
+        assert (await backend.get(Thing, 1)).name == "x"
+        assert openings == 1
+        await backend.close()

@@ -28,6 +28,7 @@ from holdall.record.metadata import model_info
 from holdall.stores.dynamodb import DESCRIPTOR
 from holdall.stores.dynamodb.schema import names_of
 from tests.stores.dynamodb.conftest import OpenBackend
+from tests.stores.dynamodb.service import gives, service
 
 
 class Account(Model):
@@ -53,7 +54,12 @@ class Loose(Model):
         indexes = (Index("city", "stars"),)
 
 
-MODELS = (Account, Loose)
+class Exact(Model):
+    id: int = Field(primary_key=True)
+    amount: Decimal = Decimal(0)
+
+
+MODELS = (Account, Loose, Exact)
 
 
 async def reservations(backend: Backend) -> dict[str, int]:
@@ -123,6 +129,28 @@ async def test_a_computed_value_keeps_the_rules_of_its_field(backend: Backend) -
     assert await query.update(stars=F("stars") + 1) == 1  # None stays None
     account = await backend.get(Account, 1)
     assert (account.balance, account.limit, account.stars, account.version) == (Decimal("999999.99"), 10, None, 2)
+
+
+async def test_numbers_of_34_digits_are_taken_away_exactly(backend: Backend) -> None:
+    large = Decimal("1111111111111111111111.111111111111")
+    await backend.create(Exact(id=1, amount=large))
+    query = backend.query(Exact).filter(id=1)
+    for values, wanted in (
+        ({"amount": F("amount") - large}, 0),
+        ({"amount": F("amount") - large}, large.copy_negate()),
+        ({"amount": F("amount") + large}, 0),
+    ):
+        assert await query.update(**values) == 1
+        assert (await backend.get(Exact, 1)).amount == wanted
+
+
+async def test_a_record_that_an_index_shows_twice_is_counted_up_once() -> None:
+    """Its key in the index has moved between two pages."""
+    item = {"id": {"N": "1"}, "city": {"S": "x"}, "stars": {"N": "1"}}
+    pages = [gives({"Items": [item], "Count": 1, "LastEvaluatedKey": item}), gives({"Items": [item], "Count": 1})]
+    async with service(gives({}), *pages) as made, holdall.open(made.url()) as backend:
+        assert await backend.query(Loose).filter(city="x").update(stars=F("stars") * 1 + 1) == 1
+        assert [request.target for request in made.requests[1:]] == ["Query", "Query", "UpdateItem"]
 
 
 async def test_updates_by_query_of_racing_writers_lose_nothing(backend: Backend) -> None:
@@ -219,6 +247,34 @@ async def test_unique_values_are_swapped_in_a_batch(backend: Backend) -> None:
         batch.save(two)
     assert await reservations(backend) == {"b": 1, "a": 2}
     assert [found and found.email for found in await backend.get_many(Loose, [1, 2])] == ["b", "a"]
+
+
+async def test_two_writes_of_a_batch_that_take_one_unique_value_are_refused(backend: Backend) -> None:
+    giver, other = await backend.create_many([Loose(id=1, email="a"), Loose(id=2, email="b")])
+    giver.email, other.email = "c", "a"
+    before = backend.store.stats()["requests"]
+
+    with pytest.raises(DuplicateKeyError) as failed:
+        async with backend.write_batch() as batch:
+            batch.save(giver)
+            batch.save(other)
+            batch.create(Loose(id=3, email="a"))
+
+    assert backend.store.stats()["requests"] == before
+    assert [type(reason) for reason in failed.value.reasons] == [type(None), type(None), DuplicateKeyError]
+    assert (failed.value.fields, failed.value.values) == (("email",), ("a",))
+    assert await reservations(backend) == {"a": 1, "b": 2}
+    for write in ("create", "upsert"):
+        with pytest.raises(DuplicateKeyError):
+            async with backend.write_batch() as batch:
+                getattr(batch, write)(Loose(id=4, email="d"))
+                getattr(batch, write)(Loose(id=5, email="d"))
+    giver.email = other.email = "d"
+    with pytest.raises(DuplicateKeyError):
+        async with backend.write_batch() as batch:
+            batch.save(giver)
+            batch.save(other)
+    assert await backend.query(Loose).allow_scan().count() == 2
 
 
 async def test_batches_that_race_apply_all_or_nothing(backend: Backend) -> None:
@@ -319,3 +375,26 @@ async def test_initialize_refuses_a_table_that_is_another(opened: OpenBackend, d
                 await backend.initialize(model)
             assert [difference.kind for difference in await backend.check(model)] == [kind]
         assert await backend.check(Plain) == []
+
+
+async def test_a_unique_value_that_always_has_an_owner_is_always_found(backend: Backend) -> None:
+    """It moves to another record between the two requests of a read."""
+    one, two = await backend.create_many([Loose(id=1, email="a"), Loose(id=2, email="b")])
+    ended = asyncio.Event()
+
+    async def swap() -> None:
+        for _ in range(60):
+            one.email, two.email = two.email, one.email
+            async with backend.write_batch() as batch:
+                batch.save(one)
+                batch.save(two)
+        ended.set()
+
+    async def read() -> None:
+        query = backend.query(Loose).filter(email="a")
+        while not ended.is_set():
+            assert (await query.one()).email == "a"
+            assert await query.count() == 1
+            assert [found.email async for found in query.stream()] == ["a"]
+
+    await asyncio.gather(swap(), *(read() for _ in range(6)))

@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import AsyncExitStack, contextmanager
 from typing import Any, NamedTuple
 
-from holdall.errors import ConfigurationError
+from holdall.errors import BackendError, ConfigurationError
 from holdall.stores.dynamodb.http import HttpPool
-from holdall.stores.dynamodb.settings import DynamoSettings
+from holdall.stores.dynamodb.settings import DynamoSettings, check_endpoint
 from holdall.stores.dynamodb.signing import Credentials
 from holdall.stores.dynamodb.transport import ServiceError, SignedCarrier, Transport
 
@@ -44,19 +44,34 @@ async def open_transport(settings: DynamoSettings) -> Transport:
     # Loading botocore's models would stall the loop for a tenth of a second.
     resolved = await asyncio.to_thread(_resolve, settings)
     attempts = settings.max_attempts or resolved.attempts
+    check_endpoint(resolved.endpoint)  # a variable or a profile may have stated it
     if settings.client == "aioboto3":
         return Transport(await _open_client(settings, resolved), attempts, read_only=settings.read_only)
-    found = await resolved.session.get_credentials()
+    with _explained():
+        found = await resolved.session.get_credentials()
     if found is None:
         raise ConfigurationError(
             "no AWS credentials are found; state access_key_id and secret_access_key, a profile, or what the AWS tools take"
         )
 
     async def credentials() -> Credentials:
-        frozen = await found.get_frozen_credentials()  # refreshes when it is due, under a lock of its own
+        with _explained():
+            frozen = await found.get_frozen_credentials()  # refreshes when it is due, under a lock of its own
         return Credentials(frozen.access_key, frozen.secret_key, frozen.token)
 
     return Transport(_signed(settings, resolved.endpoint, resolved.region, credentials), attempts, read_only=settings.read_only)
+
+
+@contextmanager
+def _explained() -> Generator[None]:
+    """Say what failed when credentials cannot be had: an expired login, a process or metadata service that does not answer."""
+    from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]  # noqa: PLC0415
+
+    try:
+        yield
+    except (BotoCoreError, RuntimeError, OSError) as exc:  # botocore raises them for what is expired, and for a process that is not there
+        msg = f"the AWS credentials cannot be had: {exc}; log in again, or state access_key_id and secret_access_key"
+        raise BackendError(msg) from exc
 
 
 def _says_all(settings: DynamoSettings) -> bool:
@@ -103,7 +118,7 @@ def _resolve(settings: DynamoSettings) -> Resolved:
 
     Its own rules decide: arguments, both variables of endpoints, profiles, FIPS, dual stack, partitions.
     """
-    from botocore.exceptions import BotoCoreError  # type: ignore[import-untyped]  # noqa: PLC0415
+    from botocore.exceptions import BotoCoreError, NoRegionError  # noqa: PLC0415
 
     async def ask() -> Resolved:
         session = _make_session(settings)
@@ -114,8 +129,11 @@ def _resolve(settings: DynamoSettings) -> Resolved:
 
     try:
         return asyncio.run(ask())
-    except BotoCoreError as exc:
+    except NoRegionError as exc:
         msg = f"the AWS configuration does not say where DynamoDB is: {exc}; state the region, as in dynamodb://eu-central-1"
+        raise ConfigurationError(msg) from exc
+    except BotoCoreError as exc:
+        msg = f"the AWS configuration cannot be used: {exc}; correct it, or state region, access_key_id and secret_access_key"
         raise ConfigurationError(msg) from exc
 
 
@@ -147,10 +165,13 @@ class ClientCarrier:
     async def send(self, target: str, body: dict[str, Any]) -> Any:
         """Return the decoded answer; errors as ``Carrier.send``."""
         from botocore.exceptions import (  # noqa: PLC0415  - imported already, by whoever made the client
+            BotoCoreError,
             ClientError,
             ConnectTimeoutError,
             EndpointConnectionError,
             HTTPClientError,
+            ProxyConnectionError,
+            SSLError,
         )
 
         method = getattr(self._client, re.sub(r"(?<=[a-z])(?=[A-Z])", "_", target).lower())
@@ -161,10 +182,13 @@ class ClientCarrier:
             error = response.get("Error", {})
             status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 400)
             raise ServiceError(error.get("Code", ""), error.get("Message", ""), status, _with_bytes(response, _text)) from exc
-        except (EndpointConnectionError, ConnectTimeoutError) as exc:
+        except (EndpointConnectionError, ConnectTimeoutError, ProxyConnectionError) as exc:
             raise ConnectionRefusedError(str(exc)) from exc
-        except HTTPClientError as exc:
+        except (HTTPClientError, SSLError) as exc:
             raise ConnectionError(str(exc)) from exc
+        except BotoCoreError as exc:
+            msg = f"aioboto3 cannot send {target}: {exc}"
+            raise BackendError(msg) from exc
         return _with_bytes(answer, _text)
 
     def stats(self) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ from holdall.stores.dynamodb.capabilities import MOST_ITEM_BYTES
 from holdall.stores.dynamodb.expressions import Names, Node, atom, every, limited, some
 from holdall.stores.dynamodb.layout import Layout
 from holdall.stores.dynamodb.reading import Body, live
-from holdall.stores.dynamodb.values import AttributeValue, Item, codec_of
+from holdall.stores.dynamodb.values import Item, codec_of, value_size
 
 Row = Sequence[Any]
 Action = dict[str, Body]  # {"Put": …}, {"Update": …}, {"Delete": …}
@@ -70,20 +70,13 @@ def checked_item(layout: Layout, row: Row) -> Item:
 
 def item_size(item: Item) -> int:
     """Return how many bytes the service counts for an item, within a few: it has the last word."""
-    return sum(len(name) + _size(value) for name, value in item.items())
+    return sum(len(name) + value_size(value) for name, value in item.items())
 
 
-def _size(value: AttributeValue) -> int:
-    ((tag, inner),) = value.items()
-    if tag == "M":
-        return 3 + sum(1 + len(name) + _size(item) for name, item in inner.items())
-    if tag == "L":
-        return 3 + sum(1 + _size(item) for item in inner)
-    if tag == "S":
-        return len(inner) if inner.isascii() else len(inner.encode())
-    if tag == "B":
-        return len(inner) * 3 // 4
-    return 1 + (len(inner.strip("-").replace(".", "").strip("0")) + 1) // 2 if tag == "N" else 1
+def action_size(action: Action) -> int:
+    """Return how many bytes of items an action sends, about."""
+    ((_, body),) = action.items()
+    return sum(item_size(body[part]) for part in ("Item", "Key", "ExpressionAttributeValues") if part in body)
 
 
 # -- conditions ------------------------------------------------------------------------------------------------------------------------

@@ -16,9 +16,13 @@ def _backend(error: ServiceError, label: str) -> HoldallError:
     return BackendError(f"dynamodb refuses the request: {error}")
 
 
+def _too_large(label: str) -> HoldallError:
+    return LimitExceeded(f"the bytes of a record of {label}", limit=MOST_ITEM_BYTES, value=MOST_ITEM_BYTES + 1)
+
+
 def _validation(error: ServiceError, label: str) -> HoldallError:
     if "Item size" in error.message:
-        return LimitExceeded(f"the bytes of a record of {label}", limit=MOST_ITEM_BYTES, value=MOST_ITEM_BYTES + 1)
+        return _too_large(label)
     if "non-existent table" in error.message:
         return not_initialised(label)
     return _backend(error, label)
@@ -27,6 +31,8 @@ def _validation(error: ServiceError, label: str) -> HoldallError:
 def _cancelled(error: ServiceError, label: str) -> HoldallError:
     if error.is_contention():
         return SerializationError(f"the write of {label} met others of the same records again and again; try it later")
+    if any("Item size" in (reason.get("Message") or "") for reason in error.reasons):
+        return _too_large(label)
     reasons = "; ".join(f"{reason.get('Code')}: {reason.get('Message')}" for reason in error.reasons if reason.get("Code") != "None")
     return BackendError(f"dynamodb refuses the transaction of {label}: {reasons or error}")
 

@@ -59,7 +59,7 @@ def _of_plan(plan: Plan, operation: Any) -> Iterable[str]:
     elif path.kind == "unique":
         yield f"GetItem of table {plan.layout.side!r}, then Query of table {plan.layout.table!r} by the key of the owner"
         yield "consistency: strong"
-        yield "requests: 2"
+        yield "requests: 2, and a third to be sure when the record does not match"
     else:
         yield from _of_request(plan.requests[0])
         yield _bound(len(plan.requests), operation)

@@ -12,11 +12,12 @@ from holdall.errors import LimitExceeded, UnsupportedOperation, ValidationError
 from holdall.query.planner import All, Any_, Normal, Test
 from holdall.record.metadata import FieldSpec
 from holdall.record.types import Kind
-from holdall.stores.dynamodb.values import NULL, AttributeValue, codec_of, document_value, json_value
+from holdall.stores.dynamodb.values import NULL, AttributeValue, codec_of, document_value, json_value, value_size
 
 _MOST_OPERANDS = 100
 _MOST_OPERATORS = 300
-_MOST_BYTES = 4096
+MOST_BYTES = 4096
+_MOST_LIST_BYTES = 400 * 1024  # of one value
 _PLACEHOLDER = re.compile(r"[#:]\d+")
 _EXPRESSIONS = ("KeyConditionExpression", "FilterExpression", "ConditionExpression", "UpdateExpression", "ProjectionExpression")
 _COMPARISONS: Mapping[str, str] = {"lt": "<", "lte": "<=", "gt": ">", "gte": ">="}
@@ -164,11 +165,24 @@ def limited(node: Node, what: str) -> str | None:
         raise LimitExceeded(
             f"the operators in the condition of {what} (ask for fewer values, or in several queries)", limit=300, value=node.operators
         )
-    if len(node.text) > _MOST_BYTES:
+    if len(node.text) > MOST_BYTES:
         raise LimitExceeded(
-            f"the bytes of the condition of {what} (ask for fewer values, or in several queries)", limit=4096, value=len(node.text)
+            f"the bytes of the condition of {what} (ask for fewer values, or in several queries)", limit=MOST_BYTES, value=len(node.text)
         )
     return node.text
+
+
+def updating(sets: Sequence[str], removes: Sequence[str], label: str) -> str:
+    """Return the update expression of some parts.
+
+    Raises:
+        LimitExceeded: it is larger than the service takes.
+    """
+    found = " ".join(f"{word} {', '.join(parts)}" for word, parts in (("SET", sets), ("REMOVE", removes)) if parts)
+    if len(found) > MOST_BYTES:
+        what = f"the bytes of an update of {label} (change fewer fields at a time, or write the whole record with upsert())"
+        raise LimitExceeded(what, limit=MOST_BYTES, value=len(found))
+    return found
 
 
 # -- leaves ----------------------------------------------------------------------------------------------------------------------------
@@ -190,6 +204,9 @@ def _member(test: Test, names: Names) -> Node:
         return False
     path = names.path(test.field, test.path)
     if len(values) > _MOST_OPERANDS:
+        size = value_size({"L": values})
+        if size > _MOST_LIST_BYTES:
+            raise LimitExceeded(f"the bytes of the values that {test.field.name!r} is compared with", limit=_MOST_LIST_BYTES, value=size)
         return atom(f"contains({names.value({'L': values})}, {path})")
     return atom(f"{path} IN ({', '.join(map(names.value, values))})")
 

@@ -6,6 +6,7 @@ A request that is cancelled or runs into its timeout takes its connection with i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from asyncio import CancelledError
 from collections import deque
@@ -15,6 +16,7 @@ from holdall.errors import PoolClosed, PoolTimeout
 
 _LONGEST_IDLE = 12.0  # the service closes what is idle for longer
 _LARGEST_HEAD = 64 * 1024
+_CLOSED = "the backend is closed"
 
 
 class Answer(NamedTuple):
@@ -158,6 +160,8 @@ class HttpPool:
         self._idle: list[_Connection] = []
         self._busy: set[_Connection] = set()
         self._opening = 0
+        self._promised = 0  # turns that were given, and not yet taken
+        self._drained: asyncio.Future[None] | None = None
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._closed = False
 
@@ -194,26 +198,36 @@ class HttpPool:
         return answer
 
     async def _take(self) -> _Connection:
-        while True:
-            if self._closed:
-                msg = "the backend is closed"
-                raise PoolClosed(msg)
-            while self._idle:
-                connection = self._idle.pop()
-                if connection.is_open and self._loop.time() - connection.idle_since < _LONGEST_IDLE:
-                    self._busy.add(connection)
-                    return connection
-                connection.abort()
-            if len(self._busy) + self._opening < self._most:
-                return await self._open()
-            await self._wait()
+        if not self._closed and (self._waiters or self._free <= 0):
+            await self._turn()
+        if self._closed:
+            raise PoolClosed(_CLOSED)
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_open and self._loop.time() - connection.idle_since < _LONGEST_IDLE:
+                self._busy.add(connection)
+                return connection
+            connection.abort()
+        return await self._open()
+
+    @property
+    def _free(self) -> int:
+        """How many requests may begin, beside those that were told to."""
+        return self._most - len(self._busy) - self._opening - self._promised
 
     async def _open(self) -> _Connection:
         self._opening += 1
+        connection: _Connection | None = None
         try:
             async with asyncio.timeout(self._connect_timeout):
                 _, connection = await self._loop.create_connection(_Connection, self._host, self._port, ssl=self._tls)
+            if self._closed:
+                connection.abort()
+                raise PoolClosed(_CLOSED)
+            self._busy.add(connection)
         except TimeoutError as exc:
+            if connection is not None:
+                connection.abort()
             msg = f"no connection to {self._host}:{self._port} within {self._connect_timeout:g} s"
             raise ConnectionRefusedError(msg) from exc
         except OSError as exc:
@@ -221,14 +235,10 @@ class HttpPool:
         finally:
             self._opening -= 1
             self._wake()
-        if self._closed:
-            connection.abort()
-            msg = "the backend is closed"
-            raise PoolClosed(msg)
-        self._busy.add(connection)
         return connection
 
-    async def _wait(self) -> None:
+    async def _turn(self) -> None:
+        """Wait behind those who came before. Nobody who comes later takes the place that was promised."""
         waiter: asyncio.Future[None] = self._loop.create_future()
         self._waiters.append(waiter)
         try:
@@ -240,19 +250,24 @@ class HttpPool:
         except CancelledError:
             self._leave(waiter)
             raise
+        self._promised -= 1
 
     def _leave(self, waiter: asyncio.Future[None]) -> None:
         if waiter in self._waiters:
             self._waiters.remove(waiter)
         elif waiter.done() and not waiter.cancelled():
-            self._wake()  # the turn had come in the same moment: pass it on
+            self._promised -= 1  # the turn had come in the same moment: pass it on
+            self._wake()
 
     def _wake(self) -> None:
-        while self._waiters:
+        """Give turns to those who wait, as far as there is room, and tell a close that nothing is in use."""
+        while self._waiters and (self._free > 0 or self._closed):
             waiter = self._waiters.popleft()
             if not waiter.done():
+                self._promised += 1
                 waiter.set_result(None)
-                return
+        if self._drained is not None and not self._busy and not self._drained.done():
+            self._drained.set_result(None)
 
     def _give(self, connection: _Connection) -> None:
         self._busy.discard(connection)
@@ -267,16 +282,15 @@ class HttpPool:
         """Close what is idle, wait up to ``timeout`` seconds for what is in use, then cut it."""
         self._closed = True
         self._abort_idle()
-        end = self._loop.time() + timeout
-        while self._busy and (left := end - self._loop.time()) > 0:
-            waiter: asyncio.Future[None] = self._loop.create_future()
-            self._waiters.append(waiter)
-            try:
-                async with asyncio.timeout(left):
-                    await waiter
-            except TimeoutError:
-                break
-        self.terminate()
+        self._wake()
+        try:
+            if self._busy:
+                self._drained = self._loop.create_future()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(timeout):
+                        await self._drained
+        finally:
+            self.terminate()
         await asyncio.sleep(0)  # in which the transports close their sockets
 
     def terminate(self) -> None:
@@ -285,8 +299,7 @@ class HttpPool:
         self._abort_idle()
         for connection in self._busy:
             connection.abort()
-        while self._waiters:
-            self._wake()
+        self._wake()
 
     def _abort_idle(self) -> None:
         while self._idle:

@@ -20,7 +20,7 @@ from holdall.stores.dynamodb.values import AttributeValue, Item, codec_of, decod
 
 TYPE_ATTRIBUTE = "_type"
 EXPIRY_ATTRIBUTE = "_expires"
-_PARTITION_BYTES, _SORT_BYTES = 2048, 1024
+_PARTITION_BYTES, _SORT_BYTES, _NAME_BYTES = 2048, 1024, 255
 _FIELD = re.compile(r"\{(\w+)\}")
 Values = Callable[[FieldSpec], Any]
 
@@ -81,7 +81,7 @@ class Key:
         """Return the value, or raise ``LimitExceeded``."""
         ((tag, text),) = value.items()
         if tag != "N" and len(text) * 3 > self.limit:
-            size = len(text.encode()) if tag == "S" else len(text) * 3 // 4
+            size = len(text.encode()) if tag == "S" else len(text) * 3 // 4 - text[-2:].count("=")
             if size > self.limit:
                 names = ", ".join(spec.name for spec in self.specs)
                 raise LimitExceeded(f"the key attribute {self.attribute!r} of {names} in bytes", limit=self.limit, value=size)
@@ -115,12 +115,14 @@ class Layout:
     def __init__(self, info: ModelInfo, prefix: str) -> None:
         self.info = info
         option = _single_table(info)
-        self.stored_name = _table_name(info.name if option is None else option.table)
+        self.stored_name = _taken_name(info.name if option is None else option.table, "table")
         self.table = prefix + self.stored_name
         self.side = f"{self.table}.unique"
         self.entity = None if option is None else info.name
         self.place = _own_place(info) if option is None else _shared_place(info, option)
-        self.indexes = (*_declared(info, None if option is None else info.name), *(() if option is None else _shared_indexes(info, option)))
+        self.indexes = _distinct(
+            info, (*_declared(info, None if option is None else info.name), *(() if option is None else _shared_indexes(info, option)))
+        )
         self.dependants = {spec: [place for place in self.indexes if any(spec in key.specs for key in place.keys)] for spec in info.fields}
         self._check_names()
         self.key = _compile_key(self)
@@ -136,6 +138,11 @@ class Layout:
             if spec.stored_name in ours:
                 msg = f"{self.info.label}.{spec.name}: the stored name {spec.stored_name!r} is one that DynamoDB's keys need; set another"
                 raise ConfigurationError(msg)
+        sides = [self.side] if self.info.uniques else []
+        for name in (self.table, *sides, *(key.attribute for place in self.indexes for key in place.keys)):
+            if len(name.encode()) > _NAME_BYTES:
+                what = f"the name {name[:40]!r}… of a table or an index's key of {self.info.label} in bytes (state a shorter one)"
+                raise LimitExceeded(what, limit=_NAME_BYTES, value=len(name.encode()))
 
     def index_item(self, place: Place, row: Sequence[Any]) -> Item:
         """Return the attributes of an index, from a plain row."""
@@ -167,10 +174,10 @@ class Layout:
         return until is None or bool(until["S"] > now)
 
 
-def _table_name(name: str) -> str:
+def _taken_name(name: str, kind: str) -> str:
     """Return a name that the service takes: of three characters at least, each a letter, a digit or one of ``_.-``."""
     found = re.sub(r"[^A-Za-z0-9_.-]", lambda match: f"-{ord(match[0]):x}-", name)
-    return found if len(found) >= 3 else f"{found}_table"
+    return found if len(found) >= 3 else f"{found}_{kind}"
 
 
 def expiry(moment: datetime) -> AttributeValue:
@@ -223,17 +230,31 @@ def _declared(info: ModelInfo, entity: str | None) -> Iterable[Place]:
         if not index.unique:
             wanted.append((".".join(spec.stored_name for spec in specs), specs, index.name))
     for stored, (first, *rest), stated in wanted:
-        name = stated or re.sub(r"[^A-Za-z0-9_.-]", "_", stored if entity is None else f"{entity}.{stored}")
-        name = name if len(name) >= 3 else f"{name}_index"
+        name = _taken_name(stated or (stored if entity is None else f"{entity}.{stored}"), "index")
         order = (*rest, *(spec for spec in info.key if spec not in (first, *rest)))
         partition = Key(f"_h.{name}", (first,), PLAIN, marked=True, limit=_PARTITION_BYTES)
         yield Place(name, partition, Key(f"_s.{name}", order, PLAIN, marked=True, limit=_SORT_BYTES) if order else None)
+
+
+def _distinct(info: ModelInfo, places: Iterable[Place]) -> tuple[Place, ...]:
+    """Return each index once; raises ``ConfigurationError`` when two that differ have one name."""
+    found: dict[str | None, Place] = {}
+    for place in places:
+        other = found.setdefault(place.name, place)
+        if other != place:
+            shown = " and ".join(", ".join(spec.name for key in one.keys for spec in key.specs) for one in (other, place))
+            msg = f"{info.label}: the indexes of {shown} have the same name {place.name!r}; state another one, as in Index(…, name=…)"
+            raise ConfigurationError(msg)
+    return tuple(found.values())
 
 
 def _shared_place(info: ModelInfo, option: SingleTable) -> Place:
     partition = _template(info, option.partition_attribute, option.partition_key, _PARTITION_BYTES)
     sort = None if option.sort_key is None else _template(info, option.sort_attribute, option.sort_key, _SORT_BYTES)
     place = Place(None, partition, sort)
+    if sort is not None and sort.attribute == partition.attribute:
+        msg = f"{info.label}: both keys of SingleTable are called {sort.attribute!r}; set another sort_attribute"
+        raise ConfigurationError(msg)
     found = [spec for key in place.keys for spec in key.specs]
     if sorted(spec.name for spec in found) != sorted(spec.name for spec in info.key):
         wanted = ", ".join(spec.name for spec in info.key)
@@ -245,7 +266,8 @@ def _shared_place(info: ModelInfo, option: SingleTable) -> Place:
 
 
 def _shared_indexes(info: ModelInfo, option: SingleTable) -> Iterable[Place]:
-    for name, (partition, sort) in option.indexes.items():
+    for stated, (partition, sort) in option.indexes.items():
+        name = _taken_name(stated, "index")
         first = _template(info, f"{name}_PK", partition, _PARTITION_BYTES)
         yield Place(name, first, _template(info, f"{name}_SK", sort, _SORT_BYTES))
 

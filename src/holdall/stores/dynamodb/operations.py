@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -12,9 +12,11 @@ from holdall.query import operations as op
 from holdall.record.metadata import ModelInfo
 from holdall.stores.dynamodb.capabilities import MOST_ACTIONS, MOST_REQUEST_BYTES
 from holdall.stores.dynamodb.conditions import Outcome, Write, is_failed
+from holdall.stores.dynamodb.errors import fail
 from holdall.stores.dynamodb.layout import Layout
 from holdall.stores.dynamodb.reading import Reads, now_of
-from holdall.stores.dynamodb.sending import Sender, together
+from holdall.stores.dynamodb.sending import Sender, refuse_too_large, together
+from holdall.stores.dynamodb.transport import OutcomeUnknown, ServiceError
 from holdall.stores.dynamodb.uniques import duplicate
 from holdall.stores.dynamodb.values import Item
 from holdall.stores.dynamodb.where import delete_where, update_where
@@ -137,7 +139,10 @@ async def _insert_many(context: Context, operation: op.InsertMany) -> None:
 
 async def _insert_chunk(context: Context, writes: Sequence[InsertWrite]) -> None:
     groups = [write.actions() for write in writes]
-    reasons = await context.sender.send([action for group in groups for action in group])
+    try:
+        reasons = await context.sender.send([action for group in groups for action in group])
+    except (ServiceError, OutcomeUnknown, OSError) as error:
+        fail(error, writes[0].info.label)  # here, because the error has to say what was written before
     if reasons is None:
         return
     for outcome in _outcomes(writes, groups, reasons):
@@ -189,19 +194,27 @@ async def _delete_many(context: Context, operation: op.DeleteMany) -> int:
 
 async def _batch(context: Context, operation: op.Batch) -> list[Any]:
     """Send the writes as one transaction."""
-    writes: list[Any] = []
-    for single in operation.writes:
-        layout = context.layout_of(single.info)
-        write = _WRITES[type(single)](layout, single, now_of(layout))
+    layouts = [context.layout_of(single.info) for single in operation.writes]
+    writes: list[Any] = [
+        _WRITES[type(single)](layout, single, now_of(layout)) for layout, single in zip(layouts, operation.writes, strict=True)
+    ]
+    sides = frozenset(layout.side for layout in layouts)
+    # Before what is stored is read for them, they have this many actions at least.
+    groups = [write.actions() for write in writes]
+    _refuse_taken_twice(writes, groups, sides)
+    refuse_too_large(_folded([action for group in groups for action in group], sides))
+    for single, write in zip(operation.writes, writes, strict=True):
         if isinstance(single, op.Update | op.Delete):
             await _learn(context, write, single.key)
-        writes.append(write)
     for attempt in range(10):
         groups = [write.actions() for write in writes]
-        reasons = await context.sender.send(_folded([action for group in groups for action in group]))
+        _refuse_taken_twice(writes, groups, sides)
+        actions = _folded([action for group in groups for action in group], sides)
+        refuse_too_large(actions)
+        reasons = await context.sender.send(actions, with_token=True)
         if reasons is None:
             return [write.done() for write in writes]
-        outcomes = _outcomes(writes, groups, _unfolded(groups, reasons))
+        outcomes = _outcomes(writes, groups, _unfolded(groups, reasons, sides))
         errors = [
             None if outcome is None or outcome.again else in_batch(write, outcome) for write, outcome in zip(writes, outcomes, strict=True)
         ]
@@ -236,18 +249,18 @@ _WRITES: Mapping[type[Any], Callable[[Layout, Any, str | None], Any]] = {
 }
 
 
-def _place_of(action: Mapping[str, Any]) -> tuple[Any, ...] | None:
+def _place_of(action: Mapping[str, Any], sides: Container[str]) -> tuple[Any, ...] | None:
     """Return what tells a reservation from others; None for an action of a record."""
     ((_, body),) = action.items()
-    key = body.get("Key") or body["Item"]
-    return (body["TableName"], key["u"]["S"]) if "u" in key and "k" in body.get("Item", key | {"k": None}) else None
+    table: str = body["TableName"]
+    return (table, (body.get("Key") or body["Item"])["u"]["S"]) if table in sides else None
 
 
-def _folded(actions: Sequence[Any]) -> list[Any]:
+def _folded(actions: Sequence[Any], sides: Container[str]) -> list[Any]:
     """Make one action of the two by which one record gives up a unique value and another takes it: an item may occur once."""
     found: dict[Any, Any] = {}
     for number, action in enumerate(actions):
-        place = _place_of(action)
+        place = _place_of(action, sides)
         key = number if place is None else place
         other = found.get(key)
         found[key] = action if other is None else _taken_over(action, other)
@@ -256,21 +269,32 @@ def _folded(actions: Sequence[Any]) -> list[Any]:
 
 def _taken_over(one: Any, other: Any) -> Any:
     put, delete = (one, other) if "Put" in one else (other, one)
-    if "Put" not in put or "Delete" not in delete:
-        return put  # two take the same value; the transaction is refused as it must be
     body, gives = dict(put["Put"]), delete["Delete"]
     for part in ("ConditionExpression", "ExpressionAttributeNames", "ExpressionAttributeValues"):
         body[part] = gives[part]
     return {"Put": body}
 
 
-def _unfolded(groups: Sequence[Sequence[Any]], reasons: Sequence[Any]) -> list[Any]:
+def _refuse_taken_twice(writes: Sequence[Any], groups: Sequence[Sequence[Any]], sides: Container[str]) -> None:
+    """Refuse writes that take a value which one before them takes; raises ``DuplicateKeyError`` with the reasons of all."""
+    seen: set[Any] = set()
+    reasons: list[Any] = []
+    for action in (action for group in groups for action in group):
+        place = _place_of(action, sides) if "Put" in action else None
+        reasons.append({"Code": "ConditionalCheckFailed" if place in seen else "None"})
+        if place is not None:
+            seen.add(place)
+    if any(map(is_failed, reasons)):
+        raise _batch_error([None if outcome is None else outcome.error for outcome in _outcomes(writes, groups, reasons)])
+
+
+def _unfolded(groups: Sequence[Sequence[Any]], reasons: Sequence[Any], sides: Container[str]) -> list[Any]:
     """Return one reason for each action before they were folded."""
     actions = [action for group in groups for action in group]
     places: dict[Any, int] = {}
     found: list[Any] = []
     for number, action in enumerate(actions):
-        place = _place_of(action)
+        place = _place_of(action, sides)
         key = number if place is None else place
         found.append(reasons[places.setdefault(key, len(places))])
     return found

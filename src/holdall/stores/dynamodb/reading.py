@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from holdall.query import operations as op
 from holdall.query.planner import Normal, normalise
 from holdall.record.metadata import FieldSpec
-from holdall.stores.dynamodb.expressions import Names, NeverTrue, Node, atom, compiled, every, limited, some
+from holdall.stores.dynamodb.expressions import MOST_BYTES, Names, NeverTrue, Node, atom, compiled, every, limited, some
 from holdall.stores.dynamodb.keys import moment_text
 from holdall.stores.dynamodb.layout import TYPE_ATTRIBUTE, Layout
 from holdall.stores.dynamodb.paths import Lookup, Path, find, start_behind
@@ -136,8 +136,7 @@ class Reads:
     def by_owner(self, plan: Plan, owner: Item, operation: Any) -> Request:
         """Return the request for the record that holds a unique value, if it matches the rest."""
         assert plan.path is not None
-        make = _Maker(plan.layout, plan.path, plan.now, _shown(operation), counts=isinstance(operation, op.Count), consistent=True)
-        return make.owner(owner)
+        return _Maker(plan.layout, plan.path, plan.now, _shown(operation), counts=False, consistent=True).owner(owner)
 
 
 def _shown(operation: Any) -> tuple[FieldSpec, ...] | None:
@@ -206,7 +205,9 @@ class _Maker:
             shown = self._layout.info.key
         if shown is not None and "Select" not in body:
             attributes = dict.fromkeys([*(spec.stored_name for spec in shown), *((surplus[0],) if surplus else ())])
-            body["ProjectionExpression"] = ", ".join(map(names.name, attributes))
+            text = ", ".join(map(names.name, attributes))
+            if len(text) <= MOST_BYTES:  # more is not taken, and whole items hold them, too
+                body["ProjectionExpression"] = text
         return Request(target, names.fill(body), condition is not None, surplus)
 
 

@@ -16,6 +16,7 @@ from holdall.stores.dynamodb.sending import together
 from holdall.stores.dynamodb.transport import ServiceError, Transport
 
 _PAUSE = 0.5
+_SIDE_KEYS = {"u": "HASH"}
 
 
 class Table:
@@ -34,6 +35,11 @@ class Table:
         self.types = dict(types)
         self.indexes: dict[str, dict[str, str]] = {}
         self.expires = False
+
+    def refuse_other(self, keys: Mapping[str, str], label: str) -> None:
+        """Raise ``ConfigurationError`` when a model wants other keys."""
+        if self.keys != keys:
+            raise ConfigurationError(f"{label} wants the keys {list(keys)} for table {self.name!r}, and another model {list(self.keys)}")
 
     def add(self, place: Place, label: str) -> None:
         """Add an index."""
@@ -81,18 +87,30 @@ def tables_of(layouts: Sequence[Layout]) -> list[Table]:
         label = layout.info.label
         keys, types = _keys_of(layout.place)
         table = found.setdefault(layout.table, Table(layout.table, layout.stored_name, keys, types))
-        if table.keys != keys:
-            raise ConfigurationError(
-                f"{label} wants the keys {list(keys)} for table {layout.table!r}, and another model {list(table.keys)}"
-            )
+        table.refuse_other(keys, label)
         for place in layout.indexes:
             table.add(place, label)
         table.expires = table.expires or layout.info.expires is not None
         if layout.info.uniques:
-            side = found.setdefault(layout.side, Table(layout.side, f"{layout.stored_name}.unique", {"u": "HASH"}, {"u": "S"}))
+            side = found.setdefault(layout.side, Table(layout.side, f"{layout.stored_name}.unique", _SIDE_KEYS, {"u": "S"}))
+            side.refuse_other(_SIDE_KEYS, label)
             side.expires = side.expires or layout.info.expires is not None
     _refuse_collisions(layouts)
+    _refuse_strangers(layouts)
     return list(found.values())
+
+
+def _refuse_strangers(layouts: Sequence[Layout]) -> None:
+    """Refuse models that come to one table by chance, or of which one does not say that it shares it: it would see the others' items."""
+    first: dict[str, Layout] = {}
+    for layout in layouts:
+        other = first.setdefault(layout.table, layout)
+        if (layout.entity is None) != (other.entity is None) or (layout.entity is None and layout.info.name != other.info.name):
+            msg = (
+                f"{other.info.label} and {layout.info.label} have the same table {layout.table!r}; rename one, or give both a SingleTable "
+                "in Meta.store_options"
+            )
+            raise ConfigurationError(msg)
 
 
 def _refuse_collisions(layouts: Sequence[Layout]) -> None:

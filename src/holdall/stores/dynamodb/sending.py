@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from holdall.errors import HoldallError, LimitExceeded, SerializationError
-from holdall.stores.dynamodb.capabilities import MOST_ACTIONS, MOST_KEYS
-from holdall.stores.dynamodb.conditions import Action, Write, is_failed
+from holdall.query import oracle
+from holdall.stores.dynamodb.capabilities import MOST_ACTIONS, MOST_KEYS, MOST_REQUEST_BYTES
+from holdall.stores.dynamodb.conditions import Action, Write, action_size, is_failed
 from holdall.stores.dynamodb.layout import Layout
 from holdall.stores.dynamodb.reading import Body, Plan, Reads, Request
 from holdall.stores.dynamodb.transport import ServiceError, Transport
@@ -21,16 +22,28 @@ from holdall.stores.dynamodb.values import Item
 T = TypeVar("T")
 _AT_ONCE = 16
 _ATTEMPTS = 30
+_LARGEST_LIMIT = 2**31 - 1
 _SINGLE = {"Put": "PutItem", "Update": "UpdateItem", "Delete": "DeleteItem"}
 
 
 async def together(work: Iterable[Callable[[], Awaitable[T]]], at_once: int = _AT_ONCE) -> list[T]:
-    """Carry out several things, some at once, and return their results in order; when all are over, raise the first error."""
-    turns = asyncio.Semaphore(at_once)
+    """Carry out several things, some at once, and return their results in order.
 
-    async def in_turn(step: Callable[[], Awaitable[T]]) -> T:
+    After an error nothing more is begun. It is raised when all that was begun is over.
+    """
+    turns = asyncio.Semaphore(at_once)
+    failed = False
+
+    async def in_turn(step: Callable[[], Awaitable[T]]) -> T | None:
+        nonlocal failed
         async with turns:
-            return await step()
+            if failed:
+                return None
+            try:
+                return await step()
+            except BaseException:
+                failed = True
+                raise
 
     found = await asyncio.gather(*map(in_turn, work), return_exceptions=True)
     for result in found:
@@ -76,7 +89,7 @@ class Reader:
             body["ExclusiveStartKey"] = self._start
         size = self._size if request.is_filtered or request.surplus or wanted is None else min(wanted, self._size or wanted)
         if size is not None:
-            body["Limit"] = size
+            body["Limit"] = min(size, _LARGEST_LIMIT)
         answer = await self._transport.call(request.target, body)
         self._start = answer.get("LastEvaluatedKey")
         if self._start is None:
@@ -112,8 +125,9 @@ class Sender:
             return []
         if plan.path.kind == "get" and plan.path.rest is True:
             return await self._by_keys(plan, limit)
-        requests = plan.requests if plan.path.kind != "unique" else await self._owned(plan, operation)
-        reader = Reader(self.transport, requests, self.page_size, None if limit is None else self._budget)
+        if plan.path.kind == "unique":
+            return (await self._owned(plan, operation))[:limit]
+        reader = Reader(self.transport, plan.requests, self.page_size, None if limit is None else self._budget)
         found: list[Item] = []
         while not reader.is_done and (limit is None or len(found) < limit):
             answer = await reader.next(None if limit is None else limit - len(found))
@@ -122,11 +136,10 @@ class Sender:
 
     async def pages(self, plan: Plan, operation: Any) -> AsyncIterator[list[Item]]:
         """Give what a plan finds page by page, for those who go through all of it by themselves."""
-        if plan.path is None or (plan.path.kind == "get" and plan.path.rest is True):
+        if plan.path is None or plan.path.kind == "unique" or (plan.path.kind == "get" and plan.path.rest is True):
             yield await self.items(plan, operation)
             return
-        requests = plan.requests if plan.path.kind != "unique" else await self._owned(plan, operation)
-        reader = Reader(self.transport, requests, self.page_size)
+        reader = Reader(self.transport, plan.requests, self.page_size)
         while not reader.is_done:
             yield (await reader.next())["Items"]
 
@@ -140,13 +153,34 @@ class Sender:
         items = [item for item in found if item is not None and layout.is_live(item, plan.now)]
         return items if limit is None else items[:limit]
 
-    async def _owned(self, plan: Plan, operation: Any) -> list[Request]:
+    async def _owned(self, plan: Plan, operation: Any) -> list[Item]:
+        """Return the record that holds a unique value, if it matches the rest. The value may move to another between two requests."""
         assert plan.path is not None
-        row: list[Any] = [plan.path.values.get(spec) for spec in plan.layout.info.fields]
-        text = Uniques(plan.layout, {}, None).reservation(plan.path.unique, row)
-        body: Body = {"TableName": plan.layout.side, "Key": {"u": {"S": text}}, "ConsistentRead": True}
-        found = (await self.transport.call("GetItem", body)).get("Item")
-        return [] if found is None else [self._reads.by_owner(plan, found["k"]["M"], operation)]
+        layout = plan.layout
+        row: list[Any] = [plan.path.values.get(spec) for spec in layout.info.fields]
+        text = Uniques(layout, {}, None).reservation(plan.path.unique, row)
+        side: Body = {"TableName": layout.side, "Key": {"u": {"S": text}}}
+        found: Item | None = (await self.transport.call("GetItem", {**side, "ConsistentRead": True})).get("Item")
+        if found is None:
+            return []
+        request = self._reads.by_owner(plan, found["k"]["M"], operation)
+        items: list[Item] = (await Reader(self.transport, [request], None).next())["Items"]
+        for _ in range(_ATTEMPTS):
+            if items or found is None:
+                break
+            owner = found["k"]
+            both = [{"Get": side}, {"Get": {"TableName": layout.table, "Key": owner["M"]}}]
+            answers = (await self.transport.call("TransactGetItems", {"TransactItems": both}))["Responses"]
+            found, item = [answer.get("Item") for answer in answers]
+            if found is not None and found["k"] == owner:  # so that the record, of the same moment, is the right one
+                return [item] if item and self._matches(plan, operation, item) else []
+        else:
+            raise SerializationError(f"a unique value of {layout.info.label} moved {_ATTEMPTS} times while it was read; try it later")
+        return items
+
+    @staticmethod
+    def _matches(plan: Plan, operation: Any, item: Item) -> bool:
+        return plan.layout.is_live(item, plan.now) and oracle.matches(operation.predicate, plan.layout.plain(item))
 
     async def by_keys(self, layout: Layout, keys: Sequence[Item], *, consistent: bool) -> list[Item]:
         """Return items by their keys, those that exist, in any order; expired ones as well."""
@@ -182,8 +216,9 @@ class Sender:
             return 0
         if plan.path.kind == "get" and plan.path.rest is True:
             return len(await self._by_keys(plan, None))
-        requests = plan.requests if plan.path.kind != "unique" else await self._owned(plan, operation)
-        reader = Reader(self.transport, requests, self.page_size)
+        if plan.path.kind == "unique":
+            return len(await self._owned(plan, operation))
+        reader = Reader(self.transport, plan.requests, self.page_size)
         found = 0
         while not reader.is_done and (most is None or found < most):
             answer = await reader.next(None if most is None else most - found)
@@ -209,20 +244,19 @@ class Sender:
                 await self.transport.pause(attempt // 4)
         raise _unsettled(write.info.label)
 
-    async def send(self, actions: Sequence[Action]) -> list[dict[str, Any]] | None:
+    async def send(self, actions: Sequence[Action], *, with_token: bool = False) -> list[dict[str, Any]] | None:
         """Send actions as one; return None, or one reason per action when a condition has failed.
+
+        Args:
+            with_token: a single action is a transaction, too, which costs twice as much, and can be repeated when its answer is lost.
 
         Raises:
             LimitExceeded: more actions than the service takes as one.
         """
         if len(actions) > MOST_ACTIONS:
-            raise LimitExceeded(
-                "the actions of one transaction, which are its records and their unique values (divide it)",
-                limit=MOST_ACTIONS,
-                value=len(actions),
-            )
+            refuse_too_large(actions)
         try:
-            if len(actions) == 1:
+            if len(actions) == 1 and not with_token:
                 ((kind, body),) = actions[0].items()
                 await self.transport.call(_SINGLE[kind], body)
             else:
@@ -234,6 +268,19 @@ class Sender:
                 return error.reasons
             raise
         return None
+
+
+def refuse_too_large(actions: Sequence[Action]) -> None:
+    """Refuse what the service does not take as one; raises ``LimitExceeded``."""
+    if len(actions) > MOST_ACTIONS:
+        raise LimitExceeded(
+            "the actions of one transaction, which are its records and their unique values (divide it)",
+            limit=MOST_ACTIONS,
+            value=len(actions),
+        )
+    size = sum(action_size(action) for action in actions)
+    if size > MOST_REQUEST_BYTES:
+        raise LimitExceeded("the bytes of one transaction (divide it)", limit=MOST_REQUEST_BYTES, value=size)
 
 
 def _unsettled(label: str) -> HoldallError:

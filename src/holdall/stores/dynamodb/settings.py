@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
-from urllib.parse import SplitResult, unquote
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from holdall.errors import ConfigurationError
 from holdall.settings import Settings
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]*")
+
+
+def check_endpoint(url: str) -> None:
+    """Raise ``ConfigurationError`` for a URL that is more or less than the address of a server."""
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_address = False
+    else:
+        is_address = is_address and parts.path in ("", "/") and not (parts.query or parts.fragment or "@" in parts.netloc)
+    if not is_address:
+        shown = url.rpartition("@")[2]  # what stands before may be a password
+        raise ConfigurationError(f"endpoint_url={shown!r} is not http:// or https:// with a host and a port alone, without a path")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +74,15 @@ class DynamoSettings(Settings):
         """Raise ``ConfigurationError`` for settings that contradict each other."""
         if (self.access_key_id is None) != (self.secret_access_key is None):
             raise ConfigurationError("access_key_id and secret_access_key go together; state both, or leave both to the AWS configuration")
+        if self.session_token is not None and self.access_key_id is None:
+            raise ConfigurationError("session_token belongs to an access_key_id; state both, or leave both to the AWS configuration")
+        if self.profile is not None and self.access_key_id is not None:
+            raise ConfigurationError("profile and access_key_id both say whose credentials are used; leave one out")
+        if not _NAME.fullmatch(self.table_prefix):
+            msg = f"table_prefix={self.table_prefix!r} begins the names of tables, which are of letters, digits and _ . -"
+            raise ConfigurationError(msg)
+        if self.endpoint_url is not None:
+            check_endpoint(self.endpoint_url)
         for name in (
             "request_budget",
             "page_size",
@@ -66,6 +92,7 @@ class DynamoSettings(Settings):
             "connect_timeout",
             "read_timeout",
             "acquire_timeout",
+            "capacity_timeout",
         ):
             if getattr(self, name) == 0:
                 raise ConfigurationError(f"{name}=0 would let nothing happen; leave it out for the default")

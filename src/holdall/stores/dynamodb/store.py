@@ -28,6 +28,8 @@ from holdall.stores.dynamodb.streams import ItemStream
 from holdall.stores.dynamodb.transport import ServiceError, Transport
 from holdall.stores.dynamodb.values import decode
 
+_CLOSED = "the backend is closed"
+
 
 class DynamoStore:
     """The tables of one account and region."""
@@ -179,12 +181,6 @@ async def _ask(transport: Transport) -> None:
             raise
 
 
-def _retrieve(task: asyncio.Task[Transport]) -> None:
-    """Look at the error of a task that nobody waits for any more."""
-    if not task.cancelled():
-        task.exception()
-
-
 class _Link:
     """The transport of one event loop; whoever needs it first opens it for all."""
 
@@ -197,31 +193,59 @@ class _Link:
 
     async def open(self) -> Transport:
         """Return the transport; a caller that is cancelled leaves the others waiting for it."""
-        if self.transport is None:
-            if self._opening is None or self._opening.done():
-                loop = asyncio.get_running_loop()
-                self._opening = loop.create_task(open_transport(self._settings), context=contextvars.Context())
-                self._opening.add_done_callback(_retrieve)
-            transport = await asyncio.shield(self._opening)
-            if self._closed:
-                transport.carrier.terminate()
-                raise PoolClosed("the backend is closed")
-            self.transport = transport
-        return self.transport
+        if self.transport is not None:
+            return self.transport
+        if self._closed:
+            raise PoolClosed(_CLOSED)
+        if self._opening is None:
+            loop = asyncio.get_running_loop()
+            self._opening = loop.create_task(open_transport(self._settings), context=contextvars.Context())
+            self._opening.add_done_callback(self._opened)
+        opening = self._opening
+        try:
+            found = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            if opening.cancelled() and not _is_cancelled():
+                raise PoolClosed(_CLOSED) from None  # by ``close``, and not the caller
+            raise
+        if self._closed:
+            raise PoolClosed(_CLOSED)
+        return found
+
+    def _opened(self, opening: asyncio.Task[Transport]) -> None:
+        """Keep what was opened, though whoever asked for it may be gone. After an error the next one tries again."""
+        self._opening = None
+        if opening.cancelled() or opening.exception() is not None:
+            return
+        self.transport = opening.result()
+        if self._closed:
+            self.transport.carrier.terminate()
 
     async def close(self, timeout: float) -> None:
-        """Close the transport."""
+        """Close the transport; cut it when that is cancelled."""
         self._closed = True
-        if self._opening is not None and not self._opening.done():
-            self._opening.cancel()
-        if self.transport is not None:
-            await self.transport.carrier.close(timeout)
+        try:
+            if self._opening is not None:
+                self._opening.cancel()
+                await asyncio.wait([self._opening])
+            if self.transport is not None:
+                await self.transport.carrier.close(timeout)
+        except BaseException:
+            self.terminate()
+            raise
 
     def terminate(self) -> None:
         """Cut the transport."""
         self._closed = True
+        if self._opening is not None:
+            self._opening.cancel()
         if self.transport is not None:
             self.transport.carrier.terminate()
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _labels(models: Sequence[ModelInfo]) -> str:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from holdall.errors import HoldallError
 from holdall.query import operations as op
 from holdall.stores.dynamodb.errors import fail
 from holdall.stores.dynamodb.reading import Plan, Request
-from holdall.stores.dynamodb.sending import Reader, Sender
+from holdall.stores.dynamodb.sending import Reader, Sender, together
 from holdall.stores.dynamodb.values import Item
 
 
@@ -67,7 +67,7 @@ class ItemStream:
     async def _read(self, size: int) -> None:
         assert self._readers is not None
         part = -(-(size - len(self._found)) // len(self._readers))
-        for answer in await asyncio.gather(*[reader.next(part) for reader in self._readers]):
+        for answer in await together(partial(reader.next, part) for reader in self._readers):
             self._found += answer["Items"]
         self._readers = [reader for reader in self._readers if not reader.is_done]
 

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Awaitable, Callable, Mapping
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 from urllib.parse import urlsplit
 
 import orjson
@@ -41,7 +41,7 @@ _RETRY_NAMES = frozenset(
 )
 _CLOCK_NAMES = frozenset({"RequestTimeTooSkewed", "RequestExpired", "InvalidSignatureException", "SignatureDoesNotMatch"})
 _CONTENTION = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
-READS = frozenset({"GetItem", "BatchGetItem", "Query", "Scan", "DescribeTable", "ListTables", "DescribeTimeToLive"})
+READS = frozenset({"GetItem", "BatchGetItem", "TransactGetItems", "Query", "Scan", "DescribeTable", "ListTables", "DescribeTimeToLive"})
 # TransactWriteItems always carries a token here.
 _REPEATABLE = READS | {"TransactWriteItems"}
 
@@ -113,33 +113,20 @@ class Transport:
             msg = f"{target} writes, and the backend was opened with read_only=True"
             raise UnsupportedOperation(msg)
         attempt = 1
+        doubt: Exception | None = None  # what left it open whether an earlier attempt was applied
         while True:
             try:
                 self.requests += 1
                 return await self.carrier.send(target, body)
-            except ServiceError as error:
-                self._refused(error, target, last=attempt >= self._attempts)
-            except ConnectionRefusedError:
-                if attempt >= self._attempts:
-                    raise
-            except HoldallError:
-                raise  # no connection came free, or the backend is closed: some of these are timeouts as well
-            except (OSError, TimeoutError) as error:
-                if target not in _REPEATABLE:
-                    raise OutcomeUnknown(target) from error
-                if attempt >= self._attempts:
-                    raise
+            except (ServiceError, OSError, HoldallError) as error:
+                doubt = error if _leaves_open(error, target) else doubt
+                last = attempt >= self._attempts or (doubt is not None and target not in _REPEATABLE)
+                if last or not _may_pass(error):
+                    if doubt is None or _is_decided(error):
+                        raise
+                    raise OutcomeUnknown(target) from doubt
             await self.pause(attempt)
             attempt += 1
-
-    @staticmethod
-    def _refused(error: ServiceError, target: str, *, last: bool) -> None:
-        """Return when the request is to be sent again."""
-        if error.status >= 500 and target not in _REPEATABLE:
-            raise OutcomeUnknown(target) from error
-        again = error.status >= 500 or error.name in _RETRY_NAMES or error.name in _CLOCK_NAMES or error.is_contention()
-        if last or not again:
-            raise error
 
     @staticmethod
     async def pause(attempt: int) -> None:
@@ -147,10 +134,47 @@ class Transport:
         await asyncio.sleep(random.uniform(0, min(_LONGEST_DELAY, _BASE_DELAY * 2**attempt)))
 
 
+def _leaves_open(error: Exception, target: str) -> bool:
+    """Tell whether a write may have been applied although it failed."""
+    if target in READS or isinstance(error, HoldallError | ConnectionRefusedError):
+        return False
+    return not isinstance(error, ServiceError) or error.status >= 500 or error.name == "TransactionInProgressException"
+
+
+def _may_pass(error: Exception) -> bool:
+    """Tell whether another attempt can do better. When no connection came free, or the backend is closed, it cannot."""
+    if isinstance(error, ServiceError):
+        return error.status >= 500 or error.name in _RETRY_NAMES or error.name in _CLOCK_NAMES or error.is_contention()
+    return not isinstance(error, HoldallError)
+
+
+def _is_decided(error: Exception) -> bool:
+    """Tell whether the answer says what became of all attempts: one that was applied before would be confirmed by its token."""
+    return isinstance(error, ServiceError) and error.name in ("TransactionCanceledException", "ConditionalCheckFailedException")
+
+
 @lru_cache(maxsize=1)
 def _tls() -> ssl.SSLContext:
     """Return what checks the server's certificate; reading those of the system takes some milliseconds."""
     return ssl.create_default_context()
+
+
+def host_of(endpoint: str) -> str:
+    """Return the host of a URL as a header shows it: without the usual port, and in brackets when it has colons."""
+    url = urlsplit(endpoint)
+    host = url.hostname or ""
+    shown = f"[{host}]" if ":" in host else host
+    return shown if url.port in (None, 443 if url.scheme == "https" else 80) else f"{shown}:{url.port}"
+
+
+def _decoded(raw: bytes) -> dict[str, Any]:
+    found: Any = None
+    with contextlib.suppress(ValueError):
+        found = orjson.loads(raw)
+    if isinstance(found, dict):
+        return cast("dict[str, Any]", found)
+    msg = f"the answer {raw[:40]!r} is not one of DynamoDB; look at endpoint_url"
+    raise BrokenAnswerError(msg)
 
 
 class SignedCarrier:
@@ -172,7 +196,7 @@ class SignedCarrier:
         url = urlsplit(endpoint)
         default = 443 if url.scheme == "https" else 80
         host = url.hostname or ""
-        self._signer = Signer(host if url.port in (None, default) else f"{host}:{url.port}", region)
+        self._signer = Signer(host_of(endpoint), region)
         self._credentials = credentials
         self._read_timeout = read_timeout
         self._pool = pool(host, url.port or default, _tls() if url.scheme == "https" else None)
@@ -188,16 +212,17 @@ class SignedCarrier:
             msg = "the checksum of the answer does not match"
             raise BrokenAnswerError(msg)
         if answer.status == 200:
-            return orjson.loads(answer.body)
+            return _decoded(answer.body)
         raise self._error(answer.status, answer.body, answer.headers)
 
     def _error(self, status: int, raw: bytes, headers: Mapping[bytes, bytes]) -> ServiceError:
         body: dict[str, Any] = {}
-        with contextlib.suppress(ValueError):  # a proxy between may answer in HTML
-            body = orjson.loads(raw)
+        with contextlib.suppress(BrokenAnswerError):  # a proxy between may answer in HTML
+            body = _decoded(raw)
         name = str(body.get("__type", "")).rpartition("#")[2] or f"Http{status}"
         if name in _CLOCK_NAMES and b"date" in headers:
-            self._skew = parsedate_to_datetime(headers[b"date"].decode("latin-1")).timestamp() - time.time()
+            with contextlib.suppress(ValueError):
+                self._skew = parsedate_to_datetime(headers[b"date"].decode("latin-1")).timestamp() - time.time()
         message = body.get("message") or body.get("Message") or raw[:200].decode("utf-8", "replace")
         return ServiceError(name, message, status, body)
 

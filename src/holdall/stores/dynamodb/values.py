@@ -184,6 +184,20 @@ _KEY_CODECS: Mapping[Kind, Codec] = {
 }
 
 
+def value_size(value: AttributeValue) -> int:
+    """Return how many bytes the service counts for a value, within a few."""
+    ((tag, inner),) = value.items()
+    if tag == "M":
+        return 3 + sum(1 + len(name) + value_size(item) for name, item in inner.items())
+    if tag == "L":
+        return 3 + sum(1 + value_size(item) for item in inner)
+    if tag == "S":
+        return len(inner) if inner.isascii() else len(inner.encode())
+    if tag == "B":
+        return len(inner) * 3 // 4
+    return 1 + (len(inner.strip("-").replace(".", "").strip("0")) + 1) // 2 if tag == "N" else 1
+
+
 def codec_of(spec: FieldSpec) -> Codec:
     """Return how the values of a field travel."""
     return (_KEY_CODECS if spec.storage.primary_key else CODECS)[spec.type.kind]

@@ -20,11 +20,12 @@ from holdall.record.metadata import FieldSpec
 from holdall.record.types import Kind
 from holdall.record.values import INT_MAX, INT_MIN
 from holdall.stores.dynamodb.conditions import exists
-from holdall.stores.dynamodb.expressions import Names, Node, atom, compiled, every, limited
+from holdall.stores.dynamodb.expressions import Names, Node, atom, compiled, every, limited, updating
 from holdall.stores.dynamodb.layout import Layout
 from holdall.stores.dynamodb.reading import Body, Plan
 from holdall.stores.dynamodb.sending import Sender, together
 from holdall.stores.dynamodb.transport import ServiceError
+from holdall.stores.dynamodb.uniques import Uniques
 from holdall.stores.dynamodb.values import Item, codec_of
 from holdall.stores.dynamodb.writing import DeleteWrite, UpdateWrite
 
@@ -45,14 +46,20 @@ async def update_where(context: Any, operation: op.UpdateWhere) -> int:
         found = await _add(context.sender, plan, operation, normal)
         if found is not None:
             return found
-    rows = [layout.plain(item) for item in await context.sender.items(plan, operation)]
+    found_rows = [layout.plain(item) for item in await context.sender.items(plan, operation)]
+    # A record whose key in an index moves is met twice, and must not be counted up twice.
+    rows = list({_key(layout, row): row for row in found_rows}.values())
     changes = [_values(layout, operation.assignments, row) for row in rows]  # all are checked before the first is written
     done = await together(partial(_change, context.sender, plan, operation, *each) for each in zip(rows, changes, strict=True))
     return sum(done)
 
 
 def check_assignments(layout: Layout, operation: op.UpdateWhere, *, by_key: bool) -> None:
-    """Refuse what an update of records one by one cannot keep; raises ``UnsupportedOperation``."""
+    """Refuse what an update of records one by one cannot keep, whatever is stored.
+
+    Raises:
+        UnsupportedOperation: the kind of assignment. LimitExceeded, ValidationError: its value.
+    """
     label = layout.info.label
     uniques = {spec for specs in layout.info.uniques for spec in specs}
     for spec, value in operation.assignments.items():
@@ -65,6 +72,12 @@ def check_assignments(layout: Layout, operation: op.UpdateWhere, *, by_key: bool
                 "taken would stay changed; filter by the whole key, or save the records one by one"
             )
             raise UnsupportedOperation(msg)
+    literals = {
+        spec: value for spec, value in operation.assignments.items() if value is not None and not isinstance(value, Arithmetic | FieldSpec)
+    }
+    for spec, value in literals.items():
+        codec_of(spec).value(value)  # raises for what the service cannot keep
+    Uniques(layout, {}, None).changes(None, [literals.get(spec) for spec in layout.info.fields])
 
 
 async def delete_where(context: Any, operation: op.DeleteWhere) -> int:
@@ -172,10 +185,14 @@ def _step(spec: FieldSpec, value: Any) -> Any:
     if not isinstance(value, Arithmetic) or spec.type.kind not in (Kind.INT, Kind.DECIMAL):
         return None
     if value.left is spec and not isinstance(value.right, Arithmetic | FieldSpec):
-        return {"+": value.right, "-": -value.right}.get(value.operator)
+        return {"+": value.right, "-": _negative(value.right)}.get(value.operator)
     if value.right is spec and value.operator == "+" and not isinstance(value.left, Arithmetic | FieldSpec):
         return value.left
     return None
+
+
+def _negative(value: Any) -> Any:
+    return value.copy_negate() if isinstance(value, Decimal) else -value  # the minus of a Decimal rounds to 28 digits
 
 
 async def _add(sender: Sender, plan: Plan, operation: op.UpdateWhere, normal: Normal) -> int | None:
@@ -197,7 +214,7 @@ async def _add(sender: Sender, plan: Plan, operation: op.UpdateWhere, normal: No
         else:
             _values(layout, {spec: value}, ())
             sets.append(f"{path} = {names.value(codec_of(spec).value(value))}")
-    text = " ".join((["SET " + ", ".join(sets)] if sets else []) + (["REMOVE " + ", ".join(removes)] if removes else []))
+    text = updating(sets, removes, layout.info.label)
     body: Body = {"TableName": layout.table, "Key": plan.keys[0] if plan.keys else _lookup_key(plan), "UpdateExpression": text}
     body["ConditionExpression"] = limited(every(conditions), f"a write of {layout.info.label}")
     try:

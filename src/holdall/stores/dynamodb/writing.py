@@ -27,7 +27,7 @@ from holdall.stores.dynamodb.conditions import (
     is_failed,
     item_size,
 )
-from holdall.stores.dynamodb.expressions import Names, Node, compiled, every
+from holdall.stores.dynamodb.expressions import Names, Node, compiled, every, updating
 from holdall.stores.dynamodb.layout import EXPIRY_ATTRIBUTE, Layout, expiry
 from holdall.stores.dynamodb.reading import Body
 from holdall.stores.dynamodb.uniques import Uniques, taken
@@ -167,6 +167,8 @@ class UpdateWrite:
         for spec, value in values.items():
             if spec.bounds and value is not None:
                 oracle.check_rules(spec, spec.python(value), self.info.label)
+        known = [values.get(spec) for spec in self.info.fields]
+        Uniques(self._layout, self._key, self._now).changes(None, known)  # refuses a value that is too long
 
     def _others(self) -> set[FieldSpec]:
         """Return the fields of the indexes that change, whose values the write does not hold."""
@@ -188,7 +190,7 @@ class UpdateWrite:
                 items[EXPIRY_ATTRIBUTE] = None if value is None else expiry(value)
         for place in self._places:
             items.update(layout.index_item(place, self._after))
-        body: Body = {"TableName": layout.table, "Key": self._key, "UpdateExpression": update_text(names, items)}
+        body: Body = {"TableName": layout.table, "Key": self._key, "UpdateExpression": update_text(names, items, self.info.label)}
         sides = Uniques(layout, self._key, self._now).changes(before, self._after) if self._uniques and before is not None else []
         self._specs = [specs for specs, _ in sides]
         body = conditional(body, names, every((exists(layout, names, self._now), *self._conditions(names))), self.info.label)
@@ -271,12 +273,10 @@ class DeleteWrite:
         return AGAIN if any(map(is_failed, others)) else None
 
 
-def update_text(names: Names, items: Mapping[str, AttributeValue | None]) -> str:
+def update_text(names: Names, items: Mapping[str, AttributeValue | None], label: str) -> str:
     """Return the update expression that sets attributes, and removes those that are None."""
     sets = [f"{names.name(attribute)} = {names.value(value)}" for attribute, value in items.items() if value is not None]
-    removes = [names.name(attribute) for attribute, value in items.items() if value is None]
-    texts = (["SET " + ", ".join(sets)] if sets else []) + (["REMOVE " + ", ".join(removes)] if removes else [])
-    return " ".join(texts)
+    return updating(sets, [names.name(attribute) for attribute, value in items.items() if value is None], label)
 
 
 def in_batch(write: Any, outcome: Outcome) -> HoldallError | None:
