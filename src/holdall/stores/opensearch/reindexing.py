@@ -6,7 +6,8 @@ is complete, and the alias moves. Writers that are refused try again, and find t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
@@ -31,15 +32,15 @@ async def reindex(requests: ModelRequests) -> None:
     """
     old = await _index_behind_alias(requests)
     copying = _Copying(requests, old, index_of(requests.alias, number_of(old) + 1))
-    await copying.create()
     try:
+        await copying.whole(copying.create())
         await copying.fill()
         await copying.exchange()
     except BaseException:
         with suppress(HoldallError):  # what has failed is the error to be told
             await requests.client.complete(copying.undo())
         raise
-    await requests.send("DELETE", f"/{_path(old)}")
+    await requests.client.complete(requests.send("DELETE", f"/{_path(old)}"))
 
 
 def _path(index: str) -> str:
@@ -60,6 +61,8 @@ class _Copying:
         self._requests = requests
         self._old = old
         self._new = new
+        self._created = False
+        self._step: asyncio.Task[None] | None = None  # that is done to its end, whoever waits for it
         self._copied_to = -1  # every change with a number up to this one is in the new index
 
     async def create(self) -> None:
@@ -74,6 +77,7 @@ class _Copying:
                 f"{requests.info.label}: there is an index {self._new!r} already; another one is reindexing now, or has died while it did: "
                 "then delete that index"
             ) from exc
+        self._created = True
         await self._block(blocked=None)  # one that died may have left the block
 
     async def fill(self) -> None:
@@ -91,11 +95,19 @@ class _Copying:
             await self._remove_gone()
         alias = self._requests.alias
         actions = [{"remove": {"index": self._old, "alias": alias}}, {"add": {"index": self._new, "alias": alias}}]
-        await self._requests.send("POST", "/_aliases", {"actions": actions})
+        await self.whole(self._requests.send("POST", "/_aliases", {"actions": actions}))
+
+    async def whole(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Do what ``undo`` must know the outcome of, to its end also when whoever waits for it is cancelled."""
+        self._step = self._requests.client.spawn(work)
+        await asyncio.wait([self._step])
+        self._step.result()
 
     async def undo(self) -> None:
         """Let the old index go on alone, unless the alias has moved."""
-        if await _index_behind_alias(self._requests) == self._old:
+        if self._step is not None:
+            await asyncio.wait([self._step])
+        if self._created and await _index_behind_alias(self._requests) == self._old:
             await self._block(blocked=None)
             await self._requests.send("DELETE", f"/{_path(self._new)}?ignore_unavailable=true")
 
