@@ -6,7 +6,7 @@ Leaves are two-valued here: None is a missing value that no leaf but ``exists`` 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from holdall.capabilities import Capability
 from holdall.errors import LimitExceeded, UnsupportedOperation
@@ -217,7 +217,7 @@ def _leaves(query: Query) -> int:
     inner = query.get("bool")
     if inner is None:
         return 1
-    return sum(_leaves(item) for items in inner.values() if isinstance(items, list) for item in items)
+    return sum(_leaves(item) for items in inner.values() if isinstance(items, list) for item in cast("list[Query]", items))
 
 
 def literal(text: str) -> str:

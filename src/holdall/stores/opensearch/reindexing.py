@@ -88,7 +88,7 @@ class _Copying:
 
     async def exchange(self) -> None:
         """Copy the rest while the old index refuses writes, remove what is gone there, and move the alias."""
-        await self._block(blocked=True)
+        await self.whole(self._block(blocked=True))
         await self._copy()
         await self._requests.send("POST", f"/{_path(self._new)}/_refresh")
         if await self._count(self._old) != await self._count(self._new):
