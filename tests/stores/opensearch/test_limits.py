@@ -42,11 +42,16 @@ LEAVES: dict[str, Any] = {
 }
 
 
+def either_of(one: Any, other: Any) -> Any:
+    """Return the condition that one of two holds."""
+    return one | other
+
+
 @pytest.mark.parametrize("name", LEAVES)
 async def test_as_many_conditions_as_are_allowed_work(backend: Backend, name: str) -> None:
     for many in (MANY, MANY // 5):
         conditions = [Q(**{name: value}) for value in LEAVES[name][:many]]
-        either = reduce(lambda one, other: one | other, conditions)
+        either: Any = reduce(either_of, conditions)
         for query in (either, ~either):
             try:
                 await backend.query(Wide).filter(query).count()
