@@ -277,6 +277,28 @@ async def test_two_writes_of_a_batch_that_take_one_unique_value_are_refused(back
     assert await backend.query(Loose).allow_scan().count() == 2
 
 
+async def test_a_batch_knows_at_last_what_its_upserts_give_up(backend: Backend) -> None:
+    """That the first record is there, and holds the value that the second takes, is known only after the first attempt."""
+    _, two = await backend.create_many([Loose(id=1, email="a"), Loose(id=2, email="b")])
+    two.email = "a"
+    async with backend.write_batch() as batch:
+        batch.upsert(Loose(id=1, email="c"))
+        batch.save(two)
+    assert await reservations(backend) == {"c": 1, "a": 2}
+
+
+async def test_two_records_of_a_batch_that_believe_to_hold_one_value_are_removed(backend: Backend) -> None:
+    stale = await backend.create(Loose(id=1, email="a"))
+    await backend.query(Loose).filter(id=1).update(email="b")
+    holder = await backend.create(Loose(id=2, email="a"))
+    async with backend.write_batch() as batch:
+        batch.delete(stale)
+        batch.delete(holder)
+        batch.create(Loose(id=3, email="a"))
+    assert await reservations(backend) == {"a": 3}
+    assert [found.id for found in await backend.query(Loose).allow_scan()] == [3]
+
+
 async def test_batches_that_race_apply_all_or_nothing(backend: Backend) -> None:
     await backend.create_many([Account(id=number, balance=Decimal(100)) for number in range(4)])
 

@@ -33,6 +33,7 @@ class Context(NamedTuple):
 
 
 Run = Callable[[Context, Any], Awaitable[Any]]
+_BATCH_ATTEMPTS = 10
 
 
 def decoded(layout: Layout, operation: Any, items: Sequence[Item]) -> list[Any]:
@@ -206,7 +207,7 @@ async def _batch(context: Context, operation: op.Batch) -> list[Any]:
     for single, write in zip(operation.writes, writes, strict=True):
         if isinstance(single, op.Update | op.Delete):
             await _learn(context, write, single.key)
-    for attempt in range(10):
+    for attempt in range(_BATCH_ATTEMPTS):
         groups = [write.actions() for write in writes]
         _refuse_taken_twice(writes, groups, sides)
         actions = _folded([action for group in groups for action in group], sides)
@@ -218,10 +219,12 @@ async def _batch(context: Context, operation: op.Batch) -> list[Any]:
         errors = [
             None if outcome is None or outcome.again else in_batch(write, outcome) for write, outcome in zip(writes, outcomes, strict=True)
         ]
-        if any(errors):
+        # A value that is taken may be given up by a write that does not know yet what is stored.
+        is_sure = not any(outcome is not None and outcome.again for outcome in outcomes)
+        if any(errors) and (is_sure or attempt == _BATCH_ATTEMPTS - 1):
             raise _batch_error(errors)
-        gone = [place for place, outcome in enumerate(outcomes) if outcome is not None and not outcome.again]
-        if gone:
+        gone = [place for place, outcome in enumerate(outcomes) if outcome is not None and outcome.error is None and not outcome.again]
+        if gone and not any(errors):
             return await _without(context, operation, gone)
         await context.sender.transport.pause(attempt // 2)
     raise SerializationError("the batch met others of the same records again and again; try it later")
@@ -269,6 +272,8 @@ def _folded(actions: Sequence[Any], sides: Container[str]) -> list[Any]:
 
 def _taken_over(one: Any, other: Any) -> Any:
     put, delete = (one, other) if "Put" in one else (other, one)
+    if "Put" not in put:
+        return put  # two give up one value: what one of them believes of itself is out of date, which its own condition tells
     body, gives = dict(put["Put"]), delete["Delete"]
     for part in ("ConditionExpression", "ExpressionAttributeNames", "ExpressionAttributeValues"):
         body[part] = gives[part]
