@@ -5,10 +5,13 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from pydantic import JsonValue
 
 import holdall
 from holdall import Backend, Capability, ConfigurationError, F, Field, Index, LimitExceeded, Model, QueryBuilder, UnsupportedOperation, col
-from holdall.query.operations import Batch, Insert
+from holdall.data_access import key_predicate
+from holdall.query.operations import Batch, Insert, UpdateWhere
+from holdall.query.predicates import Arithmetic
 from holdall.record.encoder import encode
 from holdall.record.metadata import model_info
 
@@ -25,6 +28,8 @@ class Visit(Model):
     real: float = 0.0
     tags: list[str] = []
     at: datetime | None = None
+    visits: int = 0
+    data: JsonValue = None
 
     class Meta:
         indexes = (Index("city", "-stars"),)
@@ -42,7 +47,7 @@ SERVED: list[tuple[str, Build, list[str]]] = [
     ("keys", lambda query: query.filter(hall="a", number__in=[1, 2]), ["BatchGetItem", "by 2 keys"]),
     ("a partition", lambda query: query.filter(hall="a"), ["Query of table 'visit'", "key condition: hall = :0", "consistency: strong"]),
     ("a range", lambda query: query.filter(hall="a", number__gt=1, number__lt=9), ["number BETWEEN :1 AND :2"]),
-    ("backwards", lambda query: query.filter(hall="a").order_by("-number").limit(3), ["backwards", "request_budget"]),
+    ("backwards", lambda query: query.filter(hall="a").order_by("-number").limit(3), ["backwards", "requests: 100 at most"]),
     ("a filter", lambda query: query.filter(hall="a", stars__gt=1), ["filter: stars > :1"]),
     ("an index", lambda query: query.filter(guest="x"), ["Query of index 'guest'", "consistency: eventual"]),
     ("an index in order", lambda query: query.filter(city="x").order_by("-stars"), ["index 'city.stars'", "backwards", "2 lookups"]),
@@ -59,6 +64,29 @@ def test_explain_names_the_access_path(backend: Backend, build: Build, texts: li
 
     for text in texts:
         assert text in explained
+
+
+def test_explain_of_a_write_that_counts_up_says_that_it_is_one_request(backend: Backend) -> None:
+    info = model_info(Visit)
+    visits = info.by_name["visits"]
+    write = UpdateWhere(info, key_predicate(info, ("a", 1)), {visits: Arithmetic("+", visits, 1)})
+    explained = backend.store.explain(write)
+    assert "UpdateItem of table 'visit'" in explained
+    assert "requests: 1" in explained
+
+
+@pytest.mark.parametrize(("terminal", "values"), [("all", {}), ("count", {}), ("update", {"city": "x"}), ("delete", {})])
+async def test_what_a_query_by_a_unique_value_cannot_ask_is_refused_before_any_io(
+    backend: Backend, terminal: str, values: dict[str, Any]
+) -> None:
+    query = backend.query(Visit).filter(code="x").filter(col(Visit.data)["a"] < 1e200)
+    with pytest.raises(UnsupportedOperation, match="1e126"):
+        await getattr(query, terminal)(**values)
+
+
+async def test_what_no_record_of_a_unique_value_can_match_is_not_asked_for(backend: Backend) -> None:
+    query = backend.query(Visit).filter(code="x").filter(col(Visit.data)["a"] > True)
+    assert (await query, await query.count(), await query.update(city="x")) == ([], 0, 0)
 
 
 C = Capability
