@@ -110,7 +110,7 @@ class Reads:
                 requests = self._requests(layout, path, lookups, now, operation)
         except NeverTrue:
             return Plan(layout, None)
-        if start is not None:
+        if start is not None and requests:
             requests[0].body["ExclusiveStartKey"] = start
         return Plan(layout, path, requests, now=now)
 
