@@ -99,6 +99,12 @@ REFUSED: list[tuple[str, Build, set[Capability], str]] = [
     ("an order of all", lambda query: query.order_by("-stars"), {C.ORDER}, "by equality"),
     ("an order of a scan", lambda query: query.filter(city="x").order_by("number").allow_scan(), {C.ORDER}, "declare Index('city'"),
     ("two directions", lambda query: query.filter(city="x").order_by("stars", "-number"), {C.ORDER}, "in one direction"),
+    (
+        "None amid an order",
+        lambda query: query.filter(hall="a").order_by("-city", "-stars"),
+        {C.ORDER},
+        "col(Visit.stars).desc(nulls='first')",
+    ),
     ("a page of all", lambda query: query.limit(3), {C.ORDER}, "by equality"),
     ("an inequality of the key", lambda query: query.filter(hall="a", number__ne=1), set(), "allow_scan()"),
     ("a consistent index", lambda query: query.filter(guest="x").consistent(), set(), "consistent()"),
@@ -123,6 +129,19 @@ async def test_what_has_no_path_is_refused_before_any_io_and_says_what_would_mak
     assert (explained.statement, set(explained.missing)) == (None, {item.value for item in missing})
     if missing <= {C.ORDER}:
         assert explained.notes == (str(refused.value),)
+
+
+async def test_the_place_of_none_that_a_refusal_names_makes_a_path() -> None:
+    class Placed(Visit):
+        class Meta:  # pyright: ignore[reportIncompatibleVariableOverride]  - inherits nothing
+            name = "placed"
+            indexes = (Index("hall", "city", "stars"),)
+
+    query = holdall.open(NOWHERE).query(Placed).filter(hall="a")
+
+    assert "index 'hall.city.stars'" in str(query.order_by("-city", col(Placed.stars).desc(nulls="first")).explain().statement)
+    with pytest.raises(UnsupportedOperation, match=r"nulls='first'"):
+        await query.order_by("-city", "-stars")
 
 
 async def test_the_index_that_a_refusal_names_makes_a_path() -> None:
