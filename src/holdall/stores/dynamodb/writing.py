@@ -89,6 +89,8 @@ class UpsertWrite:
         check_rules(layout.info, operation.row)
         self._key = layout.key([operation.row[spec.position] for spec in layout.info.key])
         self._guarded = {*operation.keep, *(spec for specs in layout.info.uniques for spec in specs)}
+        if layout.info.uniques and layout.info.expires is not None:
+            self._guarded.add(layout.info.expires)  # reservations hold the time, too
         if layout.info.version is not None:
             self._guarded.add(layout.info.version)
 
@@ -151,9 +153,11 @@ class UpdateWrite:
         fields = set(operation.fields)
         self._places = list(dict.fromkeys(place for spec in operation.fields for place in layout.dependants[spec]))
         self._uniques = {spec for specs in layout.info.uniques if not fields.isdisjoint(specs) for spec in specs}
-        if layout.info.uniques and layout.info.expires in fields:
-            assert layout.info.expires is not None
-            self._uniques = {layout.info.expires, *(spec for specs in layout.info.uniques for spec in specs)}
+        expires = layout.info.expires
+        if layout.info.uniques and expires is not None and expires in fields:
+            self._uniques = {spec for specs in layout.info.uniques for spec in specs}
+        if self._uniques and expires is not None:
+            self._uniques.add(expires)  # reservations hold the time, too
         self.before: Row | None = operation.before
         self._check_rules()
 
