@@ -350,6 +350,30 @@ async def test_two_records_of_a_batch_that_believe_to_hold_one_value_are_removed
     assert [found.id for found in await backend.query(Loose).allow_scan()] == [3]
 
 
+@pytest.mark.parametrize("what", ["delete", "update"])
+async def test_a_batch_that_read_too_soon_leaves_no_unique_value_behind(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """The record comes into being after the batch has looked for it."""
+    store: Any = backend.store
+    transport = await store._links.get().open()
+    real = transport.call
+
+    async def call(target: str, body: dict[str, Any]) -> Any:
+        answer = await real(target, body)
+        if target == "GetItem":
+            monkeypatch.setattr(transport, "call", real)
+            await backend.create(Loose(id=1, email="a"))
+        return answer
+
+    monkeypatch.setattr(transport, "call", call)
+    async with backend.write_batch() as batch:
+        getattr(batch, what)(Loose(id=1, email=None))
+
+    assert await reservations(backend) == {}
+    assert [found.email for found in await backend.query(Loose).allow_scan()] == ([] if what == "delete" else [None])
+
+
 async def test_batches_that_race_apply_all_or_nothing(backend: Backend) -> None:
     await backend.create_many([Account(id=number, balance=Decimal(100)) for number in range(4)])
 
