@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -136,11 +137,11 @@ async def test_unique_values_of_records_that_expire_stay_right_under_writers_tha
             made = Pass(id=random.randrange(3), code=random.choice(["a", "b", None]), until=random.choice(moments))
             query = backend.query(Pass).filter(id=made.id)
             writes: list[Callable[[], Awaitable[Any]]] = [
-                lambda made=made: backend.create(made),
-                lambda made=made: backend.upsert(made),
-                lambda made=made, query=query: query.update(code=made.code),
-                lambda made=made, query=query: query.update(until=made.until),
-                lambda query=query: query.delete(),
+                partial(backend.create, made),
+                partial(backend.upsert, made),
+                partial(query.update, code=made.code),
+                partial(query.update, until=made.until),
+                query.delete,
             ]
             with contextlib.suppress(DuplicateKeyError, SerializationError):
                 await random.choice(writes)()
