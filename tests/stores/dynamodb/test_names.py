@@ -30,7 +30,7 @@ class Repeated(Model):
         indexes = (Index("city"), Index("-city"))
 
 
-def named(name: str, *, unique: bool = False, options: Any = ()) -> type[Model]:
+def named(name: str, *, unique: bool = False, options: Any = ()) -> Any:
     """Return a model of that name."""
     stored = name
 
@@ -109,3 +109,30 @@ async def test_an_index_whose_name_is_too_long_is_refused_before_any_io(nowhere:
 
     with pytest.raises(LimitExceeded, match="shorter"):
         await nowhere.initialize(Wordy)
+
+
+async def test_unique_fields_of_a_table_that_has_records_are_refused(opened: OpenBackend) -> None:
+    """Nothing reserves the values that are there, so that they could be stored again."""
+    plain, strict = named("names.grown"), named("names.grown", unique=True)
+    async with opened(strict) as backend:
+        await backend.drop(strict)
+        await backend.initialize(plain)
+        await backend.create(plain(id="1", email="x"))
+
+        with pytest.raises(ConfigurationError, match="reserve"):
+            await backend.initialize(strict)
+
+        await backend.clear(plain)
+        await backend.initialize(strict)
+        await backend.create(strict(id="1", email="x"))
+        await backend.initialize(strict)
+
+
+async def test_unique_fields_in_a_shared_table_are_refused_for_the_records_of_the_model_alone(opened: OpenBackend) -> None:
+    other = named("names.other", options=[SingleTable("names.shared", "O#{id}", "O")])
+    plain = named("names.grown", options=[SingleTable("names.shared", "G#{id}", "G")])
+    strict = named("names.grown", unique=True, options=[SingleTable("names.shared", "G#{id}", "G")])
+    async with opened(other, plain) as backend:
+        await backend.create(other(id="1", email="x"))
+        await backend.initialize(strict)
+        await backend.create(strict(id="1", email="x"))

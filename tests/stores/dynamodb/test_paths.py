@@ -5,10 +5,13 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from pydantic import JsonValue
 
 import holdall
 from holdall import Backend, Capability, ConfigurationError, F, Field, Index, LimitExceeded, Model, QueryBuilder, UnsupportedOperation, col
-from holdall.query.operations import Batch, Insert
+from holdall.data_access import key_predicate
+from holdall.query.operations import Batch, Insert, UpdateWhere
+from holdall.query.predicates import Arithmetic
 from holdall.record.encoder import encode
 from holdall.record.metadata import model_info
 
@@ -25,6 +28,8 @@ class Visit(Model):
     real: float = 0.0
     tags: list[str] = []
     at: datetime | None = None
+    visits: int = 0
+    data: JsonValue = None
 
     class Meta:
         indexes = (Index("city", "-stars"),)
@@ -42,7 +47,7 @@ SERVED: list[tuple[str, Build, list[str]]] = [
     ("keys", lambda query: query.filter(hall="a", number__in=[1, 2]), ["BatchGetItem", "by 2 keys"]),
     ("a partition", lambda query: query.filter(hall="a"), ["Query of table 'visit'", "key condition: hall = :0", "consistency: strong"]),
     ("a range", lambda query: query.filter(hall="a", number__gt=1, number__lt=9), ["number BETWEEN :1 AND :2"]),
-    ("backwards", lambda query: query.filter(hall="a").order_by("-number").limit(3), ["backwards", "request_budget"]),
+    ("backwards", lambda query: query.filter(hall="a").order_by("-number").limit(3), ["backwards", "requests: 100 at most"]),
     ("a filter", lambda query: query.filter(hall="a", stars__gt=1), ["filter: stars > :1"]),
     ("an index", lambda query: query.filter(guest="x"), ["Query of index 'guest'", "consistency: eventual"]),
     ("an index in order", lambda query: query.filter(city="x").order_by("-stars"), ["index 'city.stars'", "backwards", "2 lookups"]),
@@ -61,6 +66,29 @@ def test_explain_names_the_access_path(backend: Backend, build: Build, texts: li
         assert text in explained
 
 
+def test_explain_of_a_write_that_counts_up_says_that_it_is_one_request(backend: Backend) -> None:
+    info = model_info(Visit)
+    visits = info.by_name["visits"]
+    write = UpdateWhere(info, key_predicate(info, ("a", 1)), {visits: Arithmetic("+", visits, 1)})
+    explained = backend.store.explain(write)
+    assert "UpdateItem of table 'visit'" in explained
+    assert "requests: 1" in explained
+
+
+@pytest.mark.parametrize(("terminal", "values"), [("all", {}), ("count", {}), ("update", {"city": "x"}), ("delete", {})])
+async def test_what_a_query_by_a_unique_value_cannot_ask_is_refused_before_any_io(
+    backend: Backend, terminal: str, values: dict[str, Any]
+) -> None:
+    query = backend.query(Visit).filter(code="x").filter(col(Visit.data)["a"] < 1e200)
+    with pytest.raises(UnsupportedOperation, match="1e126"):
+        await getattr(query, terminal)(**values)
+
+
+async def test_what_no_record_of_a_unique_value_can_match_is_not_asked_for(backend: Backend) -> None:
+    query = backend.query(Visit).filter(code="x").filter(col(Visit.data)["a"] > True)
+    assert (await query, await query.count(), await query.update(city="x")) == ([], 0, 0)
+
+
 C = Capability
 REFUSED: list[tuple[str, Build, set[Capability], str]] = [
     ("no key", lambda query: query.filter(stars=1), set(), "declare Index('stars')"),
@@ -71,6 +99,12 @@ REFUSED: list[tuple[str, Build, set[Capability], str]] = [
     ("an order of all", lambda query: query.order_by("-stars"), {C.ORDER}, "by equality"),
     ("an order of a scan", lambda query: query.filter(city="x").order_by("number").allow_scan(), {C.ORDER}, "declare Index('city'"),
     ("two directions", lambda query: query.filter(city="x").order_by("stars", "-number"), {C.ORDER}, "in one direction"),
+    (
+        "None amid an order",
+        lambda query: query.filter(hall="a").order_by("-city", "-stars"),
+        {C.ORDER},
+        "col(Visit.stars).desc(nulls='first')",
+    ),
     ("a page of all", lambda query: query.limit(3), {C.ORDER}, "by equality"),
     ("an inequality of the key", lambda query: query.filter(hall="a", number__ne=1), set(), "allow_scan()"),
     ("a consistent index", lambda query: query.filter(guest="x").consistent(), set(), "consistent()"),
@@ -95,6 +129,19 @@ async def test_what_has_no_path_is_refused_before_any_io_and_says_what_would_mak
     assert (explained.statement, set(explained.missing)) == (None, {item.value for item in missing})
     if missing <= {C.ORDER}:
         assert explained.notes == (str(refused.value),)
+
+
+async def test_the_place_of_none_that_a_refusal_names_makes_a_path() -> None:
+    class Placed(Visit):
+        class Meta:  # pyright: ignore[reportIncompatibleVariableOverride]  - inherits nothing
+            name = "placed"
+            indexes = (Index("hall", "city", "stars"),)
+
+    query = holdall.open(NOWHERE).query(Placed).filter(hall="a")
+
+    assert "index 'hall.city.stars'" in str(query.order_by("-city", col(Placed.stars).desc(nulls="first")).explain().statement)
+    with pytest.raises(UnsupportedOperation, match=r"nulls='first'"):
+        await query.order_by("-city", "-stars")
 
 
 async def test_the_index_that_a_refusal_names_makes_a_path() -> None:

@@ -1,7 +1,11 @@
 """Writes: conditions, unique values in the same transaction, bulk, batches, and what several tasks do to one another."""
 
 import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -26,6 +30,7 @@ from holdall import (
 from holdall.query.operations import Delete
 from holdall.record.metadata import model_info
 from holdall.stores.dynamodb import DESCRIPTOR
+from holdall.stores.dynamodb.keys import moment_text
 from holdall.stores.dynamodb.schema import names_of
 from tests.stores.dynamodb.conftest import OpenBackend
 from tests.stores.dynamodb.service import gives, service
@@ -59,7 +64,13 @@ class Exact(Model):
     amount: Decimal = Decimal(0)
 
 
-MODELS = (Account, Loose, Exact)
+class Pass(Model):
+    id: int = Field(primary_key=True)
+    code: str | None = Field(default=None, unique=True)
+    until: datetime | None = Field(default=None, expires=True)
+
+
+MODELS = (Account, Loose, Exact, Pass)
 
 
 async def reservations(backend: Backend) -> dict[str, int]:
@@ -96,6 +107,47 @@ async def test_unique_values_stay_right_under_writers_that_race(backend: Backend
 
     records = await backend.query(Loose).allow_scan()
     assert await reservations(backend) == {record.email: record.id for record in records if record.email is not None}
+
+
+async def check_expiries(backend: Backend) -> None:
+    """Compare the unique values of ``Pass`` with its records, the time from which both are free included."""
+    store: Any = backend.store
+    items = (await store._links.get().transport.call("Scan", {"TableName": "pass.unique", "ConsistentRead": True}))["Items"]
+    now = datetime.now(UTC)
+    held = {(item["u"]["S"][-1], item["k"]["M"]["id"]["N"], item.get("x", {"S": None})["S"]) for item in items}
+    records = await backend.query(Pass).allow_scan()
+    wanted = {(found.code, str(found.id), found.until and moment_text(found.until)) for found in records if found.code is not None}
+    assert {each for each in held if each[2] is None or each[2] > moment_text(now)} == wanted
+
+
+async def test_a_unique_value_is_free_when_its_record_expires_whatever_a_stale_object_believes(backend: Backend) -> None:
+    stale = await backend.create(Pass(id=1, code="a"))
+    await backend.query(Pass).filter(id=1).update(until=datetime(2100, 1, 1, tzinfo=UTC))
+    stale.code = "b"
+    await backend.save(stale)
+    await check_expiries(backend)
+
+
+async def test_unique_values_of_records_that_expire_stay_right_under_writers_that_race(backend: Backend) -> None:
+    moments = [None, datetime(2001, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC), datetime(2101, 1, 1, tzinfo=UTC)]
+
+    async def work(seed: int) -> None:
+        random = Random(seed)
+        for _ in range(25):
+            made = Pass(id=random.randrange(3), code=random.choice(["a", "b", None]), until=random.choice(moments))
+            query = backend.query(Pass).filter(id=made.id)
+            writes: list[Callable[[], Awaitable[Any]]] = [
+                partial(backend.create, made),
+                partial(backend.upsert, made),
+                partial(query.update, code=made.code),
+                partial(query.update, until=made.until),
+                query.delete,
+            ]
+            with contextlib.suppress(DuplicateKeyError, SerializationError):
+                await random.choice(writes)()
+
+    await asyncio.gather(*(work(seed) for seed in range(8)))
+    await check_expiries(backend)
 
 
 async def test_of_many_creators_of_one_record_one_wins(backend: Backend) -> None:
@@ -297,6 +349,30 @@ async def test_two_records_of_a_batch_that_believe_to_hold_one_value_are_removed
         batch.create(Loose(id=3, email="a"))
     assert await reservations(backend) == {"a": 3}
     assert [found.id for found in await backend.query(Loose).allow_scan()] == [3]
+
+
+@pytest.mark.parametrize("what", ["delete", "update"])
+async def test_a_batch_that_read_too_soon_leaves_no_unique_value_behind(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """The record comes into being after the batch has looked for it."""
+    store: Any = backend.store
+    transport = await store._links.get().open()
+    real = transport.call
+
+    async def call(target: str, body: dict[str, Any]) -> Any:
+        answer = await real(target, body)
+        if target == "GetItem":
+            monkeypatch.setattr(transport, "call", real)
+            await backend.create(Loose(id=1, email="a"))
+        return answer
+
+    monkeypatch.setattr(transport, "call", call)
+    async with backend.write_batch() as batch:
+        getattr(batch, what)(Loose(id=1, email=None))
+
+    assert await reservations(backend) == {}
+    assert [found.email for found in await backend.query(Loose).allow_scan()] == ([] if what == "delete" else [None])
 
 
 async def test_batches_that_race_apply_all_or_nothing(backend: Backend) -> None:

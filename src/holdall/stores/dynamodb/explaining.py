@@ -9,7 +9,7 @@ from holdall.query import operations as op
 from holdall.record.metadata import ModelInfo
 from holdall.stores.dynamodb.layout import Layout
 from holdall.stores.dynamodb.reading import Plan, Reads, Request
-from holdall.stores.dynamodb.where import check_assignments
+from holdall.stores.dynamodb.where import check_assignments, counts_up
 
 _SINGLE: Mapping[type[Any], str] = {
     op.Fetch: "GetItem",
@@ -30,8 +30,8 @@ _EXPRESSIONS = (
 )
 
 
-def explain(reads: Reads, layout_of: Callable[[ModelInfo], Layout], operation: Any) -> str:
-    """Return the requests of an operation.
+def explain(reads: Reads, layout_of: Callable[[ModelInfo], Layout], operation: Any, budget: int) -> str:
+    """Return the requests of an operation. ``budget`` bounds those of a query with a limit.
 
     Raises:
         UnsupportedOperation: there is no way to carry it out.
@@ -40,7 +40,7 @@ def explain(reads: Reads, layout_of: Callable[[ModelInfo], Layout], operation: A
         plan = reads.plan(operation)
         if isinstance(operation, op.UpdateWhere):
             check_assignments(plan.layout, operation, by_key=plan.is_by_key)
-        return "\n".join(_of_plan(plan, operation))
+        return "\n".join(_of_plan(plan, operation, budget))
     if isinstance(operation, op.Batch):
         return f"TransactWriteItems of {len(operation.writes)} records and their unique values"
     layout = layout_of(operation.info)
@@ -48,10 +48,14 @@ def explain(reads: Reads, layout_of: Callable[[ModelInfo], Layout], operation: A
     return f"{name} of table {layout.table!r}"
 
 
-def _of_plan(plan: Plan, operation: Any) -> Iterable[str]:
+def _of_plan(plan: Plan, operation: Any, budget: int) -> Iterable[str]:
     path = plan.path
     if path is None:
         yield "nothing is sent"
+        return
+    if isinstance(operation, op.UpdateWhere) and counts_up(plan, operation):
+        yield f"UpdateItem of table {plan.layout.table!r} by 1 key, on the condition that the record matches"
+        yield "requests: 1, and when the condition fails a read that tells why"
         return
     if path.kind == "get" and path.rest is True:
         yield f"{'GetItem' if len(plan.keys) == 1 else 'BatchGetItem'} of table {plan.layout.table!r} by {len(plan.keys)} keys"
@@ -62,7 +66,7 @@ def _of_plan(plan: Plan, operation: Any) -> Iterable[str]:
         yield "requests: 2, and a third to be sure when the record does not match"
     else:
         yield from _of_request(plan.requests[0])
-        yield _bound(len(plan.requests), operation)
+        yield _bound(len(plan.requests), operation, budget)
     if isinstance(operation, op.UpdateWhere | op.DeleteWhere):
         yield "then one write for each record, on the condition that it still matches"
 
@@ -84,9 +88,9 @@ def _of_request(request: Request) -> Iterable[str]:
     yield f"consistency: {'strong' if body.get('ConsistentRead') else 'eventual'}"
 
 
-def _bound(lookups: int, operation: Any) -> str:
+def _bound(lookups: int, operation: Any, budget: int) -> str:
     limit = operation.limit if isinstance(operation, op.Select) else None
     shown = f"{lookups} lookup{'s' * (lookups != 1)}"
     if limit is not None:
-        return f"requests: up to the request_budget, for {shown} and a limit"
+        return f"requests: {budget} at most, which is the request_budget, for {shown} and a limit"
     return f"requests: {shown}, each of one request per MB that is read"

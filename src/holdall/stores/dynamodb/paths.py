@@ -279,9 +279,14 @@ def _direction(place: Place, fixed: _Fixed, wanted: Wanted, terms: Sequence[Orde
     if [term.field for term in terms] != free[: len(terms)] or len({term.descending for term in terms}) > 1:
         return None
     # None is last in the key. Only where it is the first thing to order by can it be fetched apart.
-    if any(term.field.nullable and term.nulls_first != term.descending for term in terms[1:]):
+    if any(map(_moves_none, terms[1:])):
         return None
     return "backward" if terms and terms[0].descending else "forward"
+
+
+def _moves_none(term: OrderTerm) -> bool:
+    """Tell whether an order wants None at the other end than a key has it."""
+    return term.field.nullable and term.nulls_first != term.descending
 
 
 def _segments(free: FieldSpec | None, bounds: Range, terms: Sequence[OrderTerm]) -> tuple[bool | None, ...]:
@@ -377,6 +382,9 @@ def _indexes_for(layout: Layout, wanted: Wanted, terms: Sequence[OrderTerm]) -> 
     tail = [("-" if term.descending else "") + term.field.name for term in terms if term.field not in key]
     if len({term.descending for term in terms}) > 1:
         yield "order in one direction, because a key is read forwards or backwards as a whole"
+    elif (term := next(filter(_moves_none, terms[1:]), None)) is not None:
+        how = "desc(nulls='first')" if term.descending else "asc(nulls='last')"
+        yield f"say where None stands as a key has it, by col({layout.info.label}.{term.field.name}).{how}"
     elif first or (wanted.equal and tail):
         names = [first[0].name if first else next(iter(wanted.equal)).name]
         others = [spec.name for spec in first[1:] if not tail]

@@ -102,13 +102,15 @@ class Reads:
         if path.kind == "get" and path.rest is True:
             keys = tuple(_key(layout, lookup) for lookup in lookups)
             return Plan(layout, path, keys=keys, now=now, consistent=self._is_consistent(operation))
-        if path.kind == "unique":
-            return Plan(layout, path, now=now)
+        requests: tuple[Request, ...] = ()
         try:
-            requests = self._requests(layout, path, lookups, now, operation)
+            if path.kind == "unique":
+                self.by_owner(Plan(layout, path, now=now), {}, operation)  # for what it refuses, before the reservation is read
+            else:
+                requests = self._requests(layout, path, lookups, now, operation)
         except NeverTrue:
             return Plan(layout, None)
-        if start is not None:
+        if start is not None and requests:
             requests[0].body["ExclusiveStartKey"] = start
         return Plan(layout, path, requests, now=now)
 

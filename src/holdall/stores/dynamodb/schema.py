@@ -11,7 +11,9 @@ from holdall.errors import BackendError, ConfigurationError, LimitExceeded
 from holdall.record.metadata import FieldSpec
 from holdall.store import Difference
 from holdall.stores.dynamodb.capabilities import MOST_INDEXES
+from holdall.stores.dynamodb.expressions import Names, limited
 from holdall.stores.dynamodb.layout import EXPIRY_ATTRIBUTE, Key, Layout, Place
+from holdall.stores.dynamodb.reading import live
 from holdall.stores.dynamodb.sending import together
 from holdall.stores.dynamodb.transport import ServiceError, Transport
 
@@ -142,7 +144,34 @@ async def prepare(transport: Transport, layouts: Sequence[Layout], patience: flo
     Raises:
         ConfigurationError: a table is there, and is not what the models want.
     """
-    await together(partial(_prepare, transport, table, patience) for table in tables_of(layouts))
+    tables = tables_of(layouts)
+    await together(partial(_refuse_unreserved, transport, layout) for layout in layouts if layout.info.uniques)
+    await together(partial(_prepare, transport, table, patience) for table in tables)
+
+
+async def _refuse_unreserved(transport: Transport, layout: Layout) -> None:
+    """Refuse to begin with unique values when there are records: nothing reserves theirs, so that they could be stored again."""
+    if await describe(transport, layout.side) is not None:
+        return
+    found = await describe(transport, layout.table)
+    if found is not None and found["TableStatus"] == "ACTIVE" and await _has_records(transport, layout):
+        raise ConfigurationError(
+            f"{layout.info.label} has unique fields, and table {layout.table!r} records whose values nothing reserves; "
+            "read them, clear() the model, initialize() it and create them anew"
+        )
+
+
+async def _has_records(transport: Transport, layout: Layout) -> bool:
+    names = Names()
+    body: dict[str, Any] = {"TableName": layout.table, "Select": "COUNT"}
+    condition = limited(live(layout, names, None), f"a query of {layout.info.label}")
+    body |= {"Limit": 1} if condition is None else {"FilterExpression": condition}
+    names.fill(body)
+    while True:
+        answer = await transport.call("Scan", body)
+        if answer["Count"] or not answer.get("LastEvaluatedKey"):
+            return bool(answer["Count"])
+        body["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
 
 async def _prepare(transport: Transport, table: Table, patience: float) -> None:

@@ -162,7 +162,7 @@ class DynamoStore:
 
     def explain(self, operation: Operation) -> str:
         """Say which requests the operation makes."""
-        return explain(self._reads, self.layout, operation)
+        return explain(self._reads, self.layout, operation, self.settings.request_budget)
 
     def stats(self) -> Mapping[str, Any]:
         """Return figures of the connections of the running event loop, and how many requests were sent."""

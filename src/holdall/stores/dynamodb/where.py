@@ -42,7 +42,7 @@ async def update_where(context: Any, operation: op.UpdateWhere) -> int:
     if plan.path is None:
         return 0
     normal = normalise(operation.predicate)
-    if plan.is_by_key and _is_plain(layout, operation.assignments):
+    if counts_up(plan, operation):
         found = await _add(context.sender, plan, operation, normal)
         if found is not None:
             return found
@@ -169,6 +169,11 @@ def _unsettled(layout: Layout) -> SerializationError:
 
 
 # -- counting up by one request --------------------------------------------------------------------------------------------------------
+
+
+def counts_up(plan: Plan, operation: op.UpdateWhere) -> bool:
+    """Tell whether one request can do it."""
+    return plan.is_by_key and _is_plain(plan.layout, operation.assignments)
 
 
 def _is_plain(layout: Layout, assignments: Mapping[FieldSpec, Any]) -> bool:

@@ -27,7 +27,7 @@ from holdall.stores.dynamodb.conditions import (
     is_failed,
     item_size,
 )
-from holdall.stores.dynamodb.expressions import Names, Node, compiled, every, updating
+from holdall.stores.dynamodb.expressions import Names, Node, atom, compiled, every, updating
 from holdall.stores.dynamodb.layout import EXPIRY_ATTRIBUTE, Layout, expiry
 from holdall.stores.dynamodb.reading import Body
 from holdall.stores.dynamodb.uniques import Uniques, taken
@@ -89,6 +89,8 @@ class UpsertWrite:
         check_rules(layout.info, operation.row)
         self._key = layout.key([operation.row[spec.position] for spec in layout.info.key])
         self._guarded = {*operation.keep, *(spec for specs in layout.info.uniques for spec in specs)}
+        if layout.info.uniques and layout.info.expires is not None:
+            self._guarded.add(layout.info.expires)  # reservations hold the time, too
         if layout.info.version is not None:
             self._guarded.add(layout.info.version)
 
@@ -151,9 +153,11 @@ class UpdateWrite:
         fields = set(operation.fields)
         self._places = list(dict.fromkeys(place for spec in operation.fields for place in layout.dependants[spec]))
         self._uniques = {spec for specs in layout.info.uniques if not fields.isdisjoint(specs) for spec in specs}
-        if layout.info.uniques and layout.info.expires in fields:
-            assert layout.info.expires is not None
-            self._uniques = {layout.info.expires, *(spec for specs in layout.info.uniques for spec in specs)}
+        expires = layout.info.expires
+        if layout.info.uniques and expires is not None and expires in fields:
+            self._uniques = {spec for specs in layout.info.uniques for spec in specs}
+        if self._uniques and expires is not None:
+            self._uniques.add(expires)  # reservations hold the time, too
         self.before: Row | None = operation.before
         self._check_rules()
 
@@ -199,6 +203,8 @@ class UpdateWrite:
     def _conditions(self, names: Names) -> Iterable[Node]:
         operation, version, before = self._operation, self.info.version, self.before
         yield compiled(self._extra, names)
+        if self.needs_before:
+            yield unknown(self._layout, names)
         if operation.version is not None and version is not None:
             yield equals(names, version, operation.version)
         if before is not None:
@@ -245,6 +251,8 @@ class DeleteWrite:
         """Return its actions."""
         names, layout, before = Names(), self._layout, self.before
         conditions: list[Node] = [exists(layout, names, self._now), compiled(self._extra, names)]
+        if self.needs_before:
+            conditions.append(unknown(layout, names))
         if self._operation.version is not None and self.info.version is not None:
             conditions.append(equals(names, self.info.version, self._operation.version))
         if before is not None:
@@ -271,6 +279,11 @@ class DeleteWrite:
             return AGAIN
         # A reservation that is another's now: the record has changed since it was read.
         return AGAIN if any(map(is_failed, others)) else None
+
+
+def unknown(layout: Layout, names: Names) -> Node:
+    """Return a condition that fails where there is a record, which the failure then shows: what it holds beside it has to be known."""
+    return atom(f"attribute_not_exists({names.name(layout.place.partition.attribute)})")
 
 
 def update_text(names: Names, items: Mapping[str, AttributeValue | None], label: str) -> str:
