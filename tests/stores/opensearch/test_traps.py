@@ -266,7 +266,7 @@ def test_the_password_is_never_shown() -> None:
 
 async def test_too_many_new_scripts_of_others_are_waited_for(stubbed: Callable[..., AbstractAsyncContextManager[Stub]]) -> None:
     breaker = {"type": "circuit_breaking_exception", "reason": "[script] Too many dynamic script compilations within, max: [75/5m]"}
-    error = {"type": "illegal_argument_exception", "reason": "failed to execute script"}
+    error: dict[str, object] = {"type": "illegal_argument_exception", "reason": "failed to execute script"}
     refused: object = {
         "status": 400,
         "error": {**error, "root_cause": [error], "caused_by": {"type": "general_script_exception", **breaker}},

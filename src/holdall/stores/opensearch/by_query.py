@@ -155,8 +155,9 @@ class _Scan:
             await self._requests.close_point(point)
 
     def abandon(self) -> None:
-        if self._point is not None:
-            self._requests.client.spawn(self.close())
+        point, self._point = self._point, None
+        if point is not None:
+            self._requests.abandon_point(point)
 
 
 async def _apply(requests: ModelRequests, plan: Plan) -> int:

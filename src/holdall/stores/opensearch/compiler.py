@@ -27,6 +27,8 @@ WINDOW = 10_000
 """Hits that one search can reach with ``from`` and ``size``."""
 _CLAUSES = 500
 """Conditions in one query: the server stops at 1,024, and counts most of ours twice, by their index and by their column."""
+_DEPTH = 70
+"""Conditions within one another: JSON goes to 254 levels in orjson, and each condition takes three."""
 _TERMS = 65_536
 _BOUND_BYTES = 1000
 _WILDCARD = 300
@@ -53,12 +55,16 @@ class Compiler:
         self._clauses = 0
         return self._normal(normalise(predicate))
 
-    def _normal(self, normal: Normal) -> Query:
+    def _normal(self, normal: Normal, depth: int = 0) -> Query:
+        if depth > _DEPTH:
+            raise LimitExceeded(
+                f"{self.shape.info.label}: the conditions of one query that are within one another", limit=_DEPTH, value=depth
+            )
         if isinstance(normal, bool):
             return MATCH_ALL if normal else MATCH_NONE
         if isinstance(normal, Test):
             return self._counted(self._negated(self._test(normal), normal.negated))
-        items = [self._normal(item) for item in normal.items]
+        items = [self._normal(item, depth + 1) for item in normal.items]
         if isinstance(normal, All):
             return {"bool": {"filter": items}}
         return {"bool": {"should": items, "minimum_should_match": 1}}

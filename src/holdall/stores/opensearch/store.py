@@ -49,9 +49,11 @@ class OpenSearchStore:
         """Close the connections of the running event loop, and those of loops that have ended."""
         self._loops.shut()
         loop = self._loops.pop()
-        if loop is not None:
-            await loop.client.close(timeout)
-        self._loops.terminate_all()
+        try:
+            if loop is not None:
+                await loop.client.close(timeout)
+        finally:
+            self._loops.terminate_all()
 
     async def ping(self) -> None:
         """Make one round trip."""
