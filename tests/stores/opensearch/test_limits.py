@@ -5,7 +5,6 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from decimal import Decimal
 from functools import reduce
-from operator import or_
 from typing import Any
 
 import pytest
@@ -52,8 +51,9 @@ LEAVES: dict[str, Any] = {
 @pytest.mark.parametrize("name", LEAVES)
 async def test_as_many_conditions_as_are_allowed_work(backend: Backend, name: str) -> None:
     for many in (MANY, MANY // 5):
-        conditions = [Q(**{name: value}) for value in LEAVES[name][:many]]
-        for query in (reduce(or_, conditions), ~reduce(or_, conditions)):
+        conditions: list[Any] = [Q(**{name: value}) for value in LEAVES[name][:many]]
+        either: Any = reduce(lambda one, other: one | other, conditions)
+        for query in (either, ~either):
             try:
                 await backend.query(Wide).filter(query).count()
             except LimitExceeded as error:
@@ -97,7 +97,7 @@ async def test_more_words_than_the_server_takes_are_a_limit(backend: Backend) ->
 
 async def test_more_buckets_than_the_server_makes_are_a_limit(stubbed: Stubbed) -> None:
     cause = {"type": "too_many_buckets_exception", "reason": "Trying to create too many buckets"}
-    refused = {"type": "search_phase_execution_exception", "reason": "", "root_cause": [], "caused_by": cause}
+    refused: dict[str, Any] = {"type": "search_phase_execution_exception", "reason": "", "root_cause": [], "caused_by": cause}
     async with stubbed((200, {}), (503, {"status": 503, "error": refused})) as stub, holdall.open(stub.url) as backend:
         with pytest.raises(LimitExceeded, match="longer periods"):
             await backend.query(Wide).search("x").facets(times=Dates("at", "minute"))

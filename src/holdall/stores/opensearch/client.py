@@ -9,7 +9,7 @@ import asyncio
 import contextvars
 import random
 import ssl
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from time import monotonic
@@ -142,19 +142,10 @@ class Client:
         if not task.cancelled():
             task.exception()  # seen: who still waits gets it too, and what is left behind has an end of its own
 
-    async def complete(self, work: Coroutine[Any, Any, T], otherwise: Callable[[asyncio.Task[T]], None] | None = None) -> T:
-        """Do what must not stop half-way; it goes on when whoever waits for it is cancelled.
-
-        Args:
-            otherwise: is told its end when nobody waits for it any more.
-        """
+    async def complete(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do what must not stop half-way; it goes on when whoever waits for it is cancelled."""
         task = self.spawn(work)
-        try:
-            await asyncio.wait([task])
-        except BaseException:
-            if otherwise is not None:
-                task.add_done_callback(otherwise)
-            raise
+        await asyncio.wait([task])
         return task.result()
 
     async def close(self, timeout: float) -> None:

@@ -223,7 +223,7 @@ def _leaves(query: Query) -> int:
     inner = query.get("bool")
     if inner is None:
         return 1
-    return sum(_leaves(item) for items in inner.values() if isinstance(items, list) for item in items)
+    return sum(_leaves(item) for occur in ("filter", "must", "must_not", "should") for item in inner.get(occur, ()))
 
 
 def literal(text: str) -> str:

@@ -164,15 +164,23 @@ class ModelRequests:
 
     async def open_point(self) -> str:
         """Open a point in time: what is read by it stays as it is now. One that comes when the caller has been cancelled is given up."""
-        return await self.client.complete(self._open_point(), self._unwanted)
+        unwanted = asyncio.Event()
+        opening = self.client.spawn(self._open_point(unwanted))
+        try:
+            await asyncio.wait([opening])
+        except BaseException:
+            unwanted.set()
+            if opening.done() and opening.exception() is None:
+                self.abandon_point(opening.result())
+            raise
+        return opening.result()
 
-    async def _open_point(self) -> str:
+    async def _open_point(self, unwanted: asyncio.Event) -> str:
         found = await self.ask("POST", f"/{self.path}/_search/point_in_time?keep_alive={KEEP_ALIVE}&allow_partial_pit_creation=false")
-        return str(found["pit_id"])
-
-    def _unwanted(self, opening: asyncio.Task[str]) -> None:
-        if not opening.cancelled() and opening.exception() is None:
-            self.client.spawn(self._close_point(opening.result()))
+        point = str(found["pit_id"])
+        if unwanted.is_set():
+            await self._close_point(point)
+        return point
 
     async def close_point(self, point: str) -> None:
         """Give a point in time up, also when the caller is cancelled meanwhile."""

@@ -61,7 +61,15 @@ def claims_of(shape: Shape, row: Row) -> dict[str, Claim]:
 
 
 class OwnerHas(Exception):
-    """The record that values are reserved for has one of them already: another writer was quicker."""
+    """The record that values are reserved for has one of them already: another writer was quicker.
+
+    Attributes:
+        place: of the record among those of a bulk write.
+    """
+
+    def __init__(self, place: int = 0) -> None:
+        self.place = place
+        super().__init__(place)
 
 
 class Reservations:

@@ -304,7 +304,7 @@ async def _insert_chunk(requests: ModelRequests, chunk: _Chunk) -> Sequence[int]
     try:
         held = await reservations.hold_many(_claims(requests, chunk.rows)) if requests.info.uniques else []
     except OwnerHas as exc:
-        raise key_taken(requests, chunk.rows[exc.args[0]]) from None
+        raise key_taken(requests, chunk.rows[exc.place]) from None
     items = await requests.create_all(chunk.lines)
     failed = [] if items is None else [place for place, item in enumerate(items) if "error" in item]
     if items is not None and failed:
