@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, suppress
 from signal import SIGKILL
+from typing import Any
 from urllib.parse import urlsplit
 
 import anyio.lowlevel
@@ -210,3 +211,24 @@ async def test_a_close_that_is_cancelled_while_something_goes_on_in_the_backgrou
     proxy.release_replies()
     while proxy.open_connections:
         await anyio.lowlevel.checkpoint()
+
+
+class Plain(Model):
+    id: int = Field(primary_key=True)
+
+
+BUSY = {"status": 429, "error": {"type": "rejected_execution_exception", "reason": "busy"}}
+
+
+@pytest.mark.parametrize("then", [b"", (413, {})])
+async def test_a_bulk_write_whose_repetition_fails_says_what_it_has_written(stubbed: Stubbed, then: Any) -> None:
+    for action, done in (("create", 201), ("delete", 200)):
+        first = {"errors": True, "items": [{action: {"status": done}}, {action: BUSY}, {action: {"status": done}}]}
+        async with stubbed((200, {}), (200, first), then) as stub, holdall.open(stub.url, retry_timeout=0.01) as backend:
+            plains = [Plain(id=number) for number in range(3)]
+            write = backend.create_many(plains) if action == "create" else backend.delete_many(plains)
+            with pytest.raises(HoldallError) as raised:
+                await write
+
+        assert list(raised.value.written) == [0, 2]
+        assert then == b"" or [reason is None for reason in raised.value.reasons] == [True, False, True]

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -219,3 +220,31 @@ async def test_a_writer_slower_than_the_grace_gives_way(hasty: Backend, ask: Ask
 
     assert [account.id for account in await hasty.query(Account)] == [2]
     assert await reservations(ask, hasty) == 1
+
+
+async def test_an_update_slower_than_the_grace_gives_way(hasty: Backend, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looks again after its write, and puts the record back as it was."""
+    account = await hasty.create(Account(id=1, email="old", place=UUID(int=1)))
+    before = await hasty.get(Account, 1)
+    owned = Reservations.owned
+
+    async def slow(self: Reservations, pairs: Any) -> list[Held]:
+        monkeypatch.setattr(Reservations, "owned", owned)
+        found = await owned(self, pairs)
+        await asyncio.sleep(0.1)  # past the grace: the thing that is tested
+        await hasty.create(Account(id=2, email="new"))
+        return found
+
+    monkeypatch.setattr(Reservations, "owned", slow)
+    account.email = "new"
+    account.place = UUID(int=2)
+    with pytest.raises(DuplicateKeyError) as raised:
+        await hasty.save(account)
+
+    assert raised.value.fields == ("email",)
+    assert await hasty.get(Account, 1) == before
+    assert await reservations(ask, hasty) == 3
+    for taken in (Account(id=3, email="old"), Account(id=3, place=UUID(int=1))):
+        with pytest.raises(DuplicateKeyError):
+            await hasty.create(taken)
+    await hasty.create(Account(id=3, place=UUID(int=2)))

@@ -218,7 +218,11 @@ async def _write(requests: ModelRequests, plan: Plan, hits: Sequence[Any], done:
         condition = {"_id": hit["_id"], "if_seq_no": hit["_seq_no"], "if_primary_term": hit["_primary_term"]}
         lines.add({plan.action: condition}, None if plan.body is None else plan.body(hit["_source"] if plan.fields else {}))
     reserved = {item.claim.id: item for item in await _reserved(requests, hits)} if plan.unique else {}
-    items = await requests.bulk(lines, index=hits[0]["_index"])
+    try:
+        items = await requests.bulk(lines, index=hits[0]["_index"])
+    except HoldallError as exc:
+        exc.written = ()  # places in this page, which nobody knows
+        raise
     applied: list[Any] = []
     for hit, item in zip(hits, items, strict=True):
         if "error" not in item and item["status"] < 300:

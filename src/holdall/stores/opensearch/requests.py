@@ -156,7 +156,13 @@ class ModelRequests:
             busy = [place for place, item in enumerate(items) if "error" in item and is_busy(error_of_item(item))]
             if not busy or not await pauses.wait():
                 return items
-            found = await self.send("POST", f"{target}&{_BULK_PARTS}", b"".join(actions[place] for place in busy))
+            try:
+                found = await self.send("POST", f"{target}&{_BULK_PARTS}", b"".join(actions[place] for place in busy))
+            except HoldallError as exc:
+                if isinstance(exc.__cause__, ServerError):
+                    return items  # refused as a whole: each as it was before
+                exc.written = [place for place, item in enumerate(items) if "error" not in item]
+                raise
             for place, item in zip(busy, found["items"], strict=True):
                 items[place] = next(iter(item.values()))
 

@@ -73,7 +73,7 @@ async def _keep(requests: ModelRequests, reservations: Reservations, held: Seque
     """Remove our record if we were so slow that another one has the value."""
     lost = await reservations.lost(held)
     if lost is not None:
-        await _remove(requests, key)
+        await requests.client.complete(_remove(requests, key))
         await reservations.release([item for item in held if item.claim is not lost])
         raise reservations.refuse(lost)
 
@@ -176,14 +176,36 @@ async def _replace(requests: ModelRequests, found: Mapping[str, Any], after: Row
         return False
     given_up = await reservations.owned([(old[id], owner) for id in old.keys() - new.keys()])
     try:
-        await requests.client.request("POST", _target(found, requests, "_update"), {"doc": part})
+        done = await requests.client.request("POST", _target(found, requests, "_update"), {"doc": part})
     except ServerError as exc:
         await reservations.give_up(held)
         if exc.status in (CONFLICT, MISSING):
             return False
         raise translate(exc, requests.info.label) from exc
+    lost = await reservations.lost(held)
+    if lost is not None:
+        await requests.client.complete(_put_back(requests, found, part, done, [item.claim for item in given_up]))
+        await reservations.release([item for item in held if item.claim is not lost])
+        raise reservations.refuse(lost)
     await reservations.release(given_up)
     return True
+
+
+async def _put_back(
+    requests: ModelRequests, found: Mapping[str, Any], part: Mapping[str, Any], done: Mapping[str, Any], claims: Sequence[Claim]
+) -> None:
+    """Undo a change that was so slow that another record has the value, after making sure of the values that it gave up."""
+    try:
+        await Reservations(requests).hold(claims, str(found["_id"]))
+    except OwnerHas:
+        return
+    now = {**found, "_seq_no": done["_seq_no"], "_primary_term": done["_primary_term"]}
+    before = {name: found["_source"].get(name) for name in part}
+    try:
+        await requests.client.request("POST", _target(now, requests, "_update"), {"doc": before})
+    except ServerError as exc:
+        if exc.status not in (CONFLICT, MISSING):  # what others have made of it since is theirs
+            raise translate(exc, requests.info.label) from exc
 
 
 async def _update_unique(requests: ModelRequests, operation: op.Update, part: Mapping[str, Any]) -> bool:
@@ -305,7 +327,13 @@ async def _insert_chunk(requests: ModelRequests, chunk: _Chunk) -> Sequence[int]
         held = await reservations.hold_many(_claims(requests, chunk.rows)) if requests.info.uniques else []
     except OwnerHas as exc:
         raise key_taken(requests, chunk.rows[exc.place]) from None
-    items = await requests.create_all(chunk.lines)
+    try:
+        items = await requests.create_all(chunk.lines)
+    except HoldallError as exc:
+        exc.written = [places[number] for number in exc.written]
+        if isinstance(exc.__cause__, ServerError):
+            await reservations.give_up([item for mine in held for item in mine])
+        raise
     failed = [] if items is None else [place for place, item in enumerate(items) if "error" in item]
     if items is not None and failed:
         await reservations.give_up([item for place in failed for item in held[place]] if held else [])
@@ -333,23 +361,45 @@ def _error_of(requests: ModelRequests, row: Row, item: Item) -> HoldallError:
 
 
 async def delete_many(requests: ModelRequests, operation: op.DeleteMany) -> int:
-    """Remove records by key; return how many there were."""
-    if requests.info.uniques:
-        found = [await delete(requests, op.Delete(operation.info, key, None)) for key in operation.keys]
-        return sum(found)
+    """Remove records by key; return how many there were. An error tells as that of ``insert_many`` does."""
+    done: list[int] = []
     removed = 0
-    for start in range(0, len(operation.keys), _BULK):
-        lines = Lines()
-        keys = operation.keys[start : start + _BULK]
-        for key in keys:
-            lines.add({"delete": {"_id": requests.id_of(key)}})
-        items = await requests.bulk(lines)
-        for item in items:
-            if "error" in item:
-                error = error_of_item(item)
-                raise translate(error, requests.info.label) from error
-            removed += item["status"] != MISSING
+    work = _delete_each if requests.info.uniques else _delete_chunk
+    try:
+        for start in range(0, len(operation.keys), _BULK):
+            removed += await work(requests, operation, start, done)
+    except HoldallError as exc:
+        exc.written = done
+        raise
     return removed
+
+
+async def _delete_each(requests: ModelRequests, operation: op.DeleteMany, start: int, done: list[int]) -> int:
+    removed = 0
+    for place, key in enumerate(operation.keys[start : start + _BULK], start):
+        removed += await delete(requests, op.Delete(operation.info, key, None))
+        done.append(place)
+    return removed
+
+
+async def _delete_chunk(requests: ModelRequests, operation: op.DeleteMany, start: int, done: list[int]) -> int:
+    lines = Lines()
+    keys = operation.keys[start : start + _BULK]
+    for key in keys:
+        lines.add({"delete": {"_id": requests.id_of(key)}})
+    try:
+        items = await requests.bulk(lines)
+    except HoldallError as exc:
+        done += [start + place for place in exc.written]
+        raise
+    done += [start + place for place, item in enumerate(items) if "error" not in item]
+    errors = {start + place: error_of_item(item) for place, item in enumerate(items) if "error" in item}
+    if errors:
+        reasons = {place: translate(error, requests.info.label) for place, error in errors.items()}
+        first = next(iter(errors))
+        reasons[first].reasons = [reasons.get(place) for place in range(len(operation.keys))]
+        raise reasons[first] from errors[first]
+    return sum(item["status"] != MISSING for item in items)
 
 
 WRITES: Run = {
