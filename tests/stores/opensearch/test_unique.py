@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 import holdall
-from holdall import Backend, DuplicateKeyError, Field, Index, Model
+from holdall import Backend, ConfigurationError, DuplicateKeyError, Field, Index, Model
 from holdall.record.metadata import model_info
 from holdall.stores.opensearch.mapping import shape_of
 from holdall.stores.opensearch.unique import Held, Reservations, claims_of
@@ -248,3 +248,49 @@ async def test_an_update_slower_than_the_grace_gives_way(hasty: Backend, ask: As
         with pytest.raises(DuplicateKeyError):
             await hasty.create(taken)
     await hasty.create(Account(id=3, place=UUID(int=2)))
+
+
+class Before(Model):
+    """The same records, before anything was unique."""
+
+    id: int = Field(primary_key=True)
+    email: str | None = None
+    row: int = 0
+    place: UUID | None = None
+    version: int = Field(default=1, version=True)
+
+    class Meta:
+        name = "account"
+
+
+async def test_records_that_were_there_before_their_fields_became_unique_are_reserved(backend: Backend, ask: Ask) -> None:
+    await backend.drop(Account)
+    await backend.initialize(Before)
+    await backend.create_many([Before(id=number, email=f"{number}", place=UUID(int=number)) for number in range(1500)])
+    assert [difference.kind for difference in await backend.check(Account)] == ["table"]
+
+    await asyncio.gather(*(backend.initialize(Account) for _ in range(3)))
+
+    assert await backend.check(Account) == []
+    assert await reservations(ask, backend) == 3000
+    for taken in (Account(id=2000, email="7"), Account(id=2000, place=UUID(int=1400))):
+        with pytest.raises(DuplicateKeyError):
+            await backend.create(taken)
+
+
+async def test_records_that_are_equal_cannot_become_unique(hasty: Backend) -> None:
+    await hasty.create_many([Account(id=1, email="a"), Account(id=2, email="b")])
+    await hasty.initialize(Before)
+    await hasty.query(Before).filter(id=2).update(email="a")
+    assert [difference.kind for difference in await hasty.check(Account)] == ["constraint", "constraint"]
+
+    with pytest.raises(ConfigurationError, match=r"email.*'a'.*change one"):
+        await hasty.initialize(Account)
+
+    await hasty.query(Before).filter(id=1).update(email="c")
+    await hasty.initialize(Account)
+    assert await hasty.check(Account) == []
+    for taken in ("a", "c"):
+        with pytest.raises(DuplicateKeyError):
+            await hasty.create(Account(id=3, email=taken))
+    await hasty.create(Account(id=3, email="b"))

@@ -108,7 +108,7 @@ async def _check_all(requests: ModelRequests, plan: Plan) -> None:
         for hit in hits:
             body(hit["_source"])
 
-    while not await _whole_pass(requests, plan, None, check):
+    while not await whole_pass(requests, plan, None, check):
         pass  # the index was exchanged for a new one
 
 
@@ -185,12 +185,12 @@ async def _round(requests: ModelRequests, plan: Plan, ids: Sequence[str] | None,
     async def write(hits: Sequence[Any]) -> None:
         await _write(requests, plan, [hit for hit in hits if hit["_id"] not in done], done, state)
 
-    if not await _whole_pass(requests, plan, ids, write):
+    if not await whole_pass(requests, plan, ids, write):
         state.interrupted = True
     return state
 
 
-async def _whole_pass(
+async def whole_pass(
     requests: ModelRequests, plan: Plan, ids: Sequence[str] | None, work: Callable[[Sequence[Any]], Awaitable[None]]
 ) -> bool:
     """Give all pages to ``work``; False when a new index has taken the old one's place meanwhile."""
@@ -265,7 +265,7 @@ async def _update_unique_where(requests: ModelRequests, predicate: Query, assign
                 changed += await update(requests, op.Update(requests.info, key, fields, values, None))
                 done.add(hit["_id"])
 
-    while not await _whole_pass(requests, plan, None, change):
+    while not await whole_pass(requests, plan, None, change):
         pass
     return changed
 
