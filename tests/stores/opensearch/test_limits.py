@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import holdall
-from holdall import Backend, BackendError, Field, LimitExceeded, Model, Q
+from holdall import Backend, BackendError, F, Field, LimitExceeded, Model, Q, ValidationError
 from holdall.query.search import Dates
 from tests.stores.opensearch.conftest import Stub
 
@@ -25,6 +25,8 @@ class Wide(Model):
     at: datetime | None = None
     tags: list[str] = []
     data: dict[str, Any] | None = None
+    small: int = Field(default=0, ge=0)
+    code: str | None = Field(default=None, unique=True)
     body: str = Field(default="", max_length=200_000_000, search="english")
 
 
@@ -88,6 +90,13 @@ async def test_what_is_too_much_is_refused_before_the_refresh_that_it_asks_for(o
 
     with pytest.raises(LimitExceeded):
         await getattr(query, operation)()
+
+
+@pytest.mark.parametrize("values", [{"small": -1}, {"text": "x" * 40_000}])
+@pytest.mark.parametrize("others", [{}, {"number": F("number") + 1}, {"code": "x"}])
+async def test_an_update_by_query_to_what_cannot_be_is_refused_before_any_io(values: dict[str, Any], others: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError if "small" in values else LimitExceeded):
+        await holdall.open("opensearch://127.0.0.1:1").query(Wide).update(**values, **others)
 
 
 async def test_more_words_than_the_server_takes_are_a_limit(backend: Backend) -> None:

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 import holdall
-from holdall import Backend, ConfigurationError, DuplicateKeyError, Field, Index, Model
+from holdall import Backend, ConfigurationError, DuplicateKeyError, F, Field, Index, Model
 from holdall.record.metadata import model_info
 from holdall.stores.opensearch.mapping import shape_of
 from holdall.stores.opensearch.unique import Held, Reservations, claims_of
@@ -294,3 +294,12 @@ async def test_records_that_are_equal_cannot_become_unique(hasty: Backend) -> No
         with pytest.raises(DuplicateKeyError):
             await hasty.create(Account(id=3, email=taken))
     await hasty.create(Account(id=3, email="b"))
+
+
+async def test_updates_by_query_of_unique_fields_are_exact_while_others_write(backend: Backend) -> None:
+    await backend.create_many([Account(id=number, row=0, place=UUID(int=number)) for number in range(3)])
+
+    changed = await asyncio.gather(*(backend.query(Account).filter(row__lt=9).update(row=F("row") + 1) for _ in range(12)))
+
+    assert [(account.row, account.version) for account in await backend.query(Account)] == [(9, 10)] * 3
+    assert sum(changed) == 27

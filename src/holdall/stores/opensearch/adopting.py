@@ -43,6 +43,6 @@ async def _reserve_all(requests: ModelRequests, sets: set[str]) -> None:
             pass
     except DuplicateKeyError as exc:
         raise ConfigurationError(
-            f"{requests.info.label} cannot become unique by {', '.join(exc.fields)}: two records have {exc.values!r}; change one of them by "
-            "a model without it, and initialize again"
+            f"{requests.info.label} cannot become unique by {', '.join(exc.fields)}: two records have {exc.values!r}; change one of them "
+            "by a model without it, and initialize again"
         ) from exc

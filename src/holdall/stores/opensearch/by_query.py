@@ -22,7 +22,7 @@ from holdall.stores.opensearch.mapping import Row
 from holdall.stores.opensearch.reading import PAGE
 from holdall.stores.opensearch.requests import CONFLICT, MISSING, Lines, ModelRequests, Run
 from holdall.stores.opensearch.unique import Held, Reservations, claims_of
-from holdall.stores.opensearch.writing import update
+from holdall.stores.opensearch.writing import replace
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Plan:
         action: "update" or "delete".
         body: from a document to the body of its action, or None.
         unique: the documents hold values whose reservations go with them.
+        each: writes one record as it was read, instead of all of a page at once; False when it has changed meanwhile.
     """
 
     predicate: Query
@@ -42,6 +43,7 @@ class Plan:
     action: str
     body: Callable[[Mapping[str, Any]], Any] | None
     unique: bool
+    each: Callable[[Mapping[str, Any]], Awaitable[bool]] | None = None
 
 
 class _Round:
@@ -57,12 +59,13 @@ async def update_where(requests: ModelRequests, operation: op.UpdateWhere) -> in
     info, shape = requests.info, requests.shape
     assignments = dict(operation.assignments)
     predicate = requests.compiler.filter(operation.predicate)
+    constants = {spec: value for spec, value in assignments.items() if not isinstance(value, Arithmetic | FieldSpec)}
+    shape.check(list(constants), list(constants.values()))
+    part = shape.part(list(constants), list(constants.values())) if constants else {}
     if any(set(assignments).intersection(fields) for fields in info.uniques):
         return await _update_unique_where(requests, predicate, assignments)
-    computed = any(isinstance(value, Arithmetic | FieldSpec) for value in assignments.values())
-    if not computed:
-        shape.check(list(assignments), list(assignments.values()))
-        constant = {"doc": shape.part(list(assignments), list(assignments.values()))}
+    if len(constants) == len(assignments):
+        constant = {"doc": part}
         return await _apply(requests, Plan(predicate, False, "update", lambda _: constant, unique=False))
     return await _update_computed(requests, predicate, assignments)
 
@@ -211,6 +214,13 @@ async def whole_pass(
 
 async def _write(requests: ModelRequests, plan: Plan, hits: Sequence[Any], done: set[str], state: _Round) -> None:
     """Write some records as they were read; they are all of one index."""
+    if plan.each is not None:
+        for hit in hits:
+            if await plan.each(hit):
+                done.add(hit["_id"])
+            else:
+                state.conflicts.append(hit["_id"])
+        return
     if not hits:
         return
     lines = Lines()
@@ -250,24 +260,18 @@ async def _reserved(requests: ModelRequests, hits: Iterable[Any]) -> list[Held]:
 
 async def _update_unique_where(requests: ModelRequests, predicate: Query, assignments: Mapping[FieldSpec, Any]) -> int:
     """Change unique fields: record by record, each with its reservations."""
-    fields = tuple(assignments)
-    plan = Plan(predicate, True, "update", lambda source: values_of(requests, assignments, source), unique=True)
+    shape, fields = requests.shape, tuple(assignments)
+
+    async def change(hit: Mapping[str, Any]) -> bool:
+        values = values_of(requests, assignments, hit["_source"])
+        after = list(shape.plain_row(hit["_source"]))
+        for spec, value in zip(fields, values, strict=True):
+            after[spec.position] = value
+        return await replace(requests, hit, tuple(after), shape.part(fields, values))
+
+    plan = Plan(predicate, True, "update", lambda source: values_of(requests, assignments, source), unique=True, each=change)
     await _check_all(requests, plan)
-    changed = 0
-    done: set[str] = set()
-
-    async def change(hits: Sequence[Any]) -> None:
-        nonlocal changed
-        for hit in hits:
-            if hit["_id"] not in done:
-                key = requests.shape.key_of(requests.shape.plain_row(hit["_source"]))
-                values = tuple(values_of(requests, assignments, hit["_source"]))
-                changed += await update(requests, op.Update(requests.info, key, fields, values, None))
-                done.add(hit["_id"])
-
-    while not await whole_pass(requests, plan, None, change):
-        pass
-    return changed
+    return await _apply(requests, plan)
 
 
 WRITES: Run = {op.UpdateWhere: update_where, op.DeleteWhere: delete_where}

@@ -165,7 +165,7 @@ def _target(found: Mapping[str, Any], requests: ModelRequests, action: str) -> s
     return f"{path}{requests.write}&if_seq_no={found['_seq_no']}&if_primary_term={found['_primary_term']}"
 
 
-async def _replace(requests: ModelRequests, found: Mapping[str, Any], after: Row, part: Mapping[str, Any]) -> bool:
+async def replace(requests: ModelRequests, found: Mapping[str, Any], after: Row, part: Mapping[str, Any]) -> bool:
     """Change a record as it was read, with its reservations; False when it has changed meanwhile."""
     shape, owner = requests.shape, str(found["_id"])
     old, new = claims_of(shape, shape.plain_row(found["_source"])), claims_of(shape, after)
@@ -218,7 +218,7 @@ async def _update_unique(requests: ModelRequests, operation: op.Update, part: Ma
         if operation.version is not None and info.version is not None and before[info.version.position] != operation.version:
             return False
         values = dict(zip([spec.position for spec in operation.fields], operation.values, strict=True))
-        if await _replace(requests, found, tuple([values.get(place, value) for place, value in enumerate(before)]), part):
+        if await replace(requests, found, tuple([values.get(place, value) for place, value in enumerate(before)]), part):
             return True
     raise _too_busy(requests)
 
@@ -263,7 +263,7 @@ async def _upsert_unique(requests: ModelRequests, operation: op.Upsert) -> list[
             if info.version is not None:
                 kept[info.version.position] = before[info.version.position] + 1
             after = tuple([kept.get(place, value) for place, value in enumerate(row)])
-            if not await _replace(requests, found, after, shape.to_document(after)):
+            if not await replace(requests, found, after, shape.to_document(after)):
                 continue
         return [after[spec.position] for spec in operation.returning]
     raise _too_busy(requests)
