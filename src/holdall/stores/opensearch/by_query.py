@@ -6,7 +6,7 @@ sequence numbers at a point in time, write each record on the condition that it 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -221,12 +221,26 @@ async def _write(requests: ModelRequests, plan: Plan, hits: Sequence[Any], done:
             else:
                 state.conflicts.append(hit["_id"])
         return
-    if not hits:
-        return
+    for some, lines in list(_bounded(requests, plan, hits)):
+        await _write_some(requests, plan, some, lines, done, state)
+
+
+def _bounded(requests: ModelRequests, plan: Plan, hits: Sequence[Any]) -> Iterator[tuple[list[Any], Lines]]:
+    """Divide records by what one bulk request carries."""
+    some: list[Any] = []
     lines = Lines()
     for hit in hits:
         condition = {"_id": hit["_id"], "if_seq_no": hit["_seq_no"], "if_primary_term": hit["_primary_term"]}
         lines.add({plan.action: condition}, None if plan.body is None else plan.body(hit["_source"] if plan.fields else {}))
+        some.append(hit)
+        if len(lines.buffer) >= requests.settings.bulk_bytes:
+            yield some, lines
+            some, lines = [], Lines()
+    if some:
+        yield some, lines
+
+
+async def _write_some(requests: ModelRequests, plan: Plan, hits: Sequence[Any], lines: Lines, done: set[str], state: _Round) -> None:
     reserved = {item.claim.id: item for item in await _reserved(requests, hits)} if plan.unique else {}
     try:
         items = await requests.bulk(lines, index=hits[0]["_index"])
