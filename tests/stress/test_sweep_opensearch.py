@@ -1,114 +1,416 @@
-"""Every public operation on OpenSearch is cancelled at every suspension; then the pool is whole, replies are nobody else's, and values free."""
+"""Cancel every public operation on OpenSearch at every suspension, in every way, and look at what is left behind.
+
+Each round has records of its own. Afterwards no task runs, no connection is in use, the pool counts as many as are open before the server, no point
+in time is open, every read gets its own answer, each record has the reservations of its unique values, and what is reserved for no record
+can be had after the grace.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import inspect
+import itertools
+import re
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from itertools import count
-from typing import Any
+from types import CoroutineType
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlsplit
 
+import anyio.lowlevel
 import pytest
 
 import holdall
-from holdall import Backend, Field, Model
-from tests.stress.ways import Way, at_once, by_anyio_scope, by_timeout, twice
+import holdall.testing
+from holdall import Backend, F, Field, Model
+from holdall.query.builder import QueryBuilder
+from holdall.query.search import SearchBuilder
+from holdall.query.stream import Stream
+from holdall.record.metadata import model_info
+from holdall.stores.opensearch.requests import ModelRequests
+from holdall.stores.opensearch.unique import claims_of
+from tests.stress.rig import FEW, LIMIT
+from tests.stress.ways import WAYS, Way
 
-pytestmark = pytest.mark.timeout(180)
-_numbers = count(1000)
 
-
-class Leaf(Model):
-    """A record whose name is its own."""
-
+class Part(Model):
     id: int = Field(primary_key=True)
-    name: str = Field(unique=True)
-    size: int = 0
+    box: int
+    name: str | None = Field(default=None, unique=True)
+    balance: int = 100
     version: int = Field(default=1, version=True)
 
-
-async def _save(backend: Backend, number: int) -> None:
-    leaf = await backend.get(Leaf, 1)
-    leaf.size = number
-    await backend.save(leaf)
+    class Meta:
+        name = "sweep_part"
 
 
-async def _rename(backend: Backend, number: int) -> None:
-    leaf = await backend.get(Leaf, 2)
-    leaf.name = f"renamed {number}"
-    await backend.save(leaf)
+class Shelf(Model):
+    """What is read as a whole, and never written."""
+
+    id: int = Field(primary_key=True)
+    text: str = Field(default="", search="english")
+
+    class Meta:
+        name = "sweep_shelf"
 
 
-async def _create_and_delete(backend: Backend, number: int) -> None:
-    await backend.delete(await backend.create(Leaf(id=number, name=f"leaf {number}")))
+class Scrap(Model):
+    id: int = Field(primary_key=True)
+
+    class Meta:
+        name = "sweep_scrap"
 
 
-async def _create_many(backend: Backend, number: int) -> None:
-    found = await backend.create_many([Leaf(id=number + place, name=f"leaf {number + place}") for place in range(0, 1_000_000, 500_000)])
-    await backend.delete_many(found)
+class Numbered(NamedTuple):
+    id: int
+    name: str | None
 
 
-async def _stream(backend: Backend, _number: int) -> None:
-    async with backend.query(Leaf).order_by("id").stream(batch=3) as leaves:
-        async for leaf in leaves:
-            if leaf.id > 5:
-                break
+MODELS = (Part, Shelf)
+POOL_SIZE = 3
+MANY = 12  # records of several requests
+SHELVES = 9
+GRACE = 0.5
+Work = Callable[[Backend, int], Awaitable[object]]
+_boxes = itertools.count(1)
 
 
-OPERATIONS: dict[str, Callable[[Backend, int], Awaitable[Any]]] = {
-    "get": lambda backend, _: backend.get(Leaf, 1),
-    "get_many": lambda backend, _: backend.get_many(Leaf, [1, 2, 3]),
-    "save": _save,
-    "rename": _rename,
-    "create and delete": _create_and_delete,
-    "create_many and delete_many": _create_many,
-    "upsert": lambda backend, number: backend.upsert(Leaf(id=3, name="the 3", size=number)),
-    "get_or_create": lambda backend, number: backend.get_or_create(Leaf, {"name": "the 4"}, defaults={"id": 4, "size": number}),
-    "select": lambda backend, _: backend.query(Leaf).filter(size__gte=0).order_by("id").limit(5).all(),
-    "count": lambda backend, _: backend.query(Leaf).consistent().count(),
-    "page": lambda backend, _: backend.query(Leaf).order_by("id").page(size=3),
+# -- operations ------------------------------------------------------------------------------------------------------------------------
+
+
+def key(box: int, number: int) -> int:
+    return 100 * box + number
+
+
+def name(box: int, end: object) -> str:
+    return f"{box} {end}"
+
+
+def part(box: int, number: int) -> Part:
+    return Part(id=key(box, number), box=box, name=name(box, number))
+
+
+def parts(backend: Backend, box: int) -> QueryBuilder[Part]:
+    return backend.query(Part).filter(box=box).order_by("id").consistent()
+
+
+async def changed(backend: Backend, box: int) -> Part:
+    found = await backend.get(Part, key(box, 1))
+    found.balance += 1
+    found.name = name(box, "new")
+    return found
+
+
+async def _save(backend: Backend, box: int) -> None:
+    await backend.save(await changed(backend, box))
+
+
+async def _save_plain(backend: Backend, box: int) -> None:
+    found = await backend.get(Part, key(box, 1))
+    found.balance += 1
+    await backend.save(found)
+
+
+async def _update(backend: Backend, box: int) -> None:
+    await backend.update(await changed(backend, box))
+
+
+async def _delete(backend: Backend, box: int) -> None:
+    await backend.delete(await backend.get(Part, key(box, 2)))
+
+
+async def _delete_many(backend: Backend, box: int) -> None:
+    await backend.delete_many(await parts(backend, box))
+
+
+async def _refresh(backend: Backend, box: int) -> None:
+    found = await backend.get_or_none(Part, key(box, 1))
+    assert found is not None
+    await backend.refresh(found)
+
+
+async def _page(backend: Backend, box: int) -> None:
+    page = await parts(backend, box).page(size=1)
+    await parts(backend, box).page(size=1, after=page.next)
+
+
+async def _stream(backend: Backend, box: int) -> None:
+    assert len([found async for found in parts(backend, box).stream(batch=1)]) == 3
+
+
+async def _stream_break(backend: Backend, box: int) -> None:
+    async for _ in parts(backend, box).stream(batch=1):
+        break
+    async with parts(backend, box).stream(batch=1) as stream:
+        await anext(stream)
+    await stream.aclose()
+
+
+async def _scrap(backend: Backend, box: int) -> None:
+    del box
+    await backend.initialize(Scrap)
+    await backend.check(Scrap)
+    await backend.upsert(Scrap(id=1))
+    await backend.clear(Scrap)
+    await backend.drop(Scrap)
+
+
+OPERATIONS: dict[str, Work] = {
+    "ping": lambda backend, _: backend.ping(),
+    "get": lambda backend, box: backend.get(Part, key(box, 1)),
+    "get_or_none": lambda backend, box: backend.get_or_none(Part, key(box, 9)),
+    "get_many": lambda backend, box: backend.get_many(Part, [key(box, number) for number in range(5)]),
+    "refresh": _refresh,
+    "all": lambda backend, box: parts(backend, box).all(),
+    "all from far away": lambda backend, box: parts(backend, box).offset(9_999).limit(5).all(),
+    "first": lambda backend, box: parts(backend, box).first(),
+    "last": lambda backend, box: parts(backend, box).last(),
+    "one": lambda backend, box: parts(backend, box).filter(name=name(box, 1)).one(),
+    "one_or_none": lambda backend, box: parts(backend, box).filter(balance=0).one_or_none(),
+    "get by query": lambda backend, box: parts(backend, box).get(key(box, 1)),
+    "into": lambda backend, box: parts(backend, box).into(Numbered).all(),
+    "count": lambda backend, box: parts(backend, box).count(),
+    "exists": lambda backend, box: parts(backend, box).exists(),
+    "page": _page,
     "stream": _stream,
-    "update by query": lambda backend, number: backend.query(Leaf).filter(id__in=[5, 6]).update(size=number),
-    "delete by query": lambda backend, number: backend.query(Leaf).filter(id=number).delete(),
-    "reindex": lambda backend, _: backend.reindex(Leaf),
+    "stream with break": _stream_break,
+    "search": lambda backend, _: backend.query(Shelf).search("fox").highlight("text").all(),
+    "create": lambda backend, box: backend.create(part(box, 7)),
+    "save": _save,
+    "save of plain fields": _save_plain,
+    "update": _update,
+    "upsert of a new record": lambda backend, box: backend.upsert(part(box, 7)),
+    "upsert": lambda backend, box: backend.upsert(Part(id=key(box, 1), box=box, name=name(box, "new"), balance=101)),
+    "delete": _delete,
+    "get_or_create": lambda backend, box: backend.get_or_create(Part, {"id": key(box, 7)}, defaults={"box": box, "name": name(box, 7)}),
+    "get_or_create by a unique value": lambda backend, box: backend.get_or_create(
+        Part, {"name": name(box, 7)}, defaults={"id": key(box, 7), "box": box}
+    ),
+    "create_many": lambda backend, box: backend.create_many([part(box, number) for number in range(10, 10 + MANY)]),
+    "delete_many": _delete_many,
+    "update by query": lambda backend, box: parts(backend, box).update(balance=F("balance") + 1),
+    "update of a unique value": lambda backend, box: parts(backend, box).filter(id=key(box, 1)).update(name=name(box, "new")),
+    "delete by query": lambda backend, box: parts(backend, box).filter(id__gt=key(box, 1)).delete(),
+    "initialize": lambda backend, _: backend.initialize(*MODELS),
+    "initialize, check, clear, drop": _scrap,
+    "reindex": lambda backend, _: backend.reindex(Shelf),
 }
 
 
+# -- what is left ----------------------------------------------------------------------------------------------------------------------
+
+
+class Rig:
+    """A backend behind a proxy that counts connections, and a witness beside it."""
+
+    def __init__(self, backend: Backend, witness: Backend, proxy: holdall.testing.Proxy) -> None:
+        self.backend = backend
+        self.witness = witness
+        self._proxy = proxy
+        self._stale: set[str] = set()
+
+    async def stored(self) -> int:
+        """Return a new box with three parts."""
+        box = next(_boxes)
+        await self.witness.create_many([part(box, number) for number in (1, 2, 3)])
+        return box
+
+    async def verify(self, box: int) -> None:
+        """Look at what is left behind."""
+        await _until(lambda: not _left(), "tasks still run")
+        self.check_pool()
+        others = [number % SHELVES for number in range(2 * POOL_SIZE)]
+        found = await asyncio.gather(*(self.backend.get(Shelf, number) for number in others))
+        assert [shelf.id for shelf in found] == others
+        self.check_pool()
+        await _until(lambda: self._proxy.open_connections == self.size, "connections are open that the pool does not know")
+        await self._check_points()
+        await self._check_records(box)
+
+    @property
+    def size(self) -> int:
+        """How many connections the pool has."""
+        return int(self.backend.store.stats().get("size", 0))
+
+    def check_pool(self) -> None:
+        """Nothing is in use."""
+        stats = self.backend.store.stats()
+        assert (stats["in_use"], stats["recovering"], stats["waiting"]) == (0, 0, 0)
+        assert stats["size"] <= POOL_SIZE
+
+    def cool(self) -> None:
+        """Close what is idle, so that the next request opens a connection."""
+        store: Any = self.backend.store
+        for connection in store._loops.get().client._transport.connection_pool.connections:
+            connection.pool._suspect_idle()
+
+    def _requests(self) -> ModelRequests:
+        store: Any = self.witness.store
+        requests: ModelRequests = store._loops.get().requests(model_info(Part))
+        return requests
+
+    async def _check_points(self) -> None:
+        """No point in time is open: a consumer that is gone would keep what it reads on the server's disk."""
+        requests = self._requests()
+        found = await requests.client.read("GET", f"/{requests.path}/_stats/search?filter_path=_all.total.search.*_c*")
+        assert found["_all"]["total"]["search"]["point_in_time_current"] == 0
+        assert found["_all"]["total"]["search"]["open_contexts"] == 0
+
+    async def _check_records(self, box: int) -> None:
+        """Records are whole and have their reservations; what else is reserved will be asked for later."""
+        found = await self.witness.get_many(Part, [key(box, number) for number in (1, 2, 3, 7, *range(10, 10 + MANY))])
+        records = {record.id: record for record in found if record is not None}
+        assert all(record.balance in (100, 101) for record in records.values())
+        owners = await self._owners([name(box, end) for end in (1, 2, 3, 7, "new", *range(10, 10 + MANY))])
+        for record in records.values():
+            assert record.name is not None
+            assert owners.pop(record.name) == str(record.id)
+        self._stale |= owners.keys()
+
+    async def _owners(self, names: list[str]) -> dict[str, str]:
+        """Return for which record each name is reserved."""
+        requests = self._requests()
+        blank = [None] * len(requests.info.fields)
+        place = next(spec.position for spec in requests.info.fields if spec.name == "name")
+        rows = [(*blank[:place], text, *blank[place + 1 :]) for text in names]
+        by_id = {id: text for text, row in zip(names, rows, strict=True) for id in claims_of(requests.shape, row)}
+        answer = await requests.client.read("POST", f"/{quote(requests.reservations, safe='')}/_mget", {"ids": list(by_id)})
+        return {by_id[item["_id"]]: item["_source"]["owner"] for item in answer["docs"] if item["found"]}
+
+    async def check_stale(self) -> None:
+        """What is reserved for no record can be had after the grace."""
+        stale = sorted(self._stale)
+        async with asyncio.timeout(GRACE + 10):
+            await self.witness.create_many([Part(id=-number, box=0, name=text) for number, text in enumerate(stale)])
+
+    async def sweep(self, operation: str) -> int:
+        """Cancel an operation at every suspension in every way, with connections that are open and without; return how many there are."""
+        most = 0
+        for way, cold in ((way, way is WAYS[0]) for way in (*WAYS, WAYS[0])):
+            k = 1
+            while await self._cancelled(way, OPERATIONS[operation], k, cold=cold):
+                most = max(most, k)
+                assert k < LIMIT, f"it was suspended more than {LIMIT} times"
+                k += 1 + k // FEW
+        await self.check_stale()
+        return most
+
+    async def _cancelled(self, way: Way, work: Work, k: int, *, cold: bool) -> bool:
+        box = await self.stored()
+        if cold:
+            self.cool()
+        reached = await way(work(self.backend, box), k)
+        await self.verify(box)
+        return reached
+
+
+def _left() -> list[asyncio.Task[Any]]:
+    """Return the tasks of this loop beside the current one and those of the proxy."""
+    found: list[asyncio.Task[Any]] = []
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        work = task.get_coro()
+        if not (isinstance(work, CoroutineType) and work.cr_code.co_filename == inspect.getfile(holdall.testing.Proxy)):
+            found.append(task)
+    return found
+
+
+async def _until(condition: Callable[[], bool], otherwise: str) -> None:
+    try:
+        async with asyncio.timeout(5):
+            while not condition():
+                await anyio.lowlevel.checkpoint()
+    except TimeoutError:
+        pytest.fail(f"{otherwise}: {_left()}")
+
+
 @pytest.fixture
-async def backend(opensearch_url: str) -> AsyncGenerator[Backend]:
-    async with holdall.open(opensearch_url, coalesce=False, unique_grace=0.2, pool_max_size=4) as backend:
-        await backend.initialize(Leaf)
-        await backend.create_many([Leaf(id=number, name=f"the {number}") for number in range(1, 9)])
-        yield backend
-        await backend.drop(Leaf)
+async def rig(opensearch_url: str) -> AsyncGenerator[Rig]:
+    parts = urlsplit(opensearch_url)
+    assert parts.hostname is not None
+    assert parts.port is not None
+    lagging = opensearch_url.replace("refresh=wait_for", "refresh=")
+    options: dict[str, Any] = {"pool_max_size": POOL_SIZE, "coalesce": False, "unique_grace": GRACE, "bulk_bytes": 1000}
+    async with (
+        holdall.testing.Proxy(parts.hostname, parts.port) as proxy,
+        holdall.open(lagging, unique_grace=GRACE) as witness,
+        holdall.open(proxy.url(lagging), **options) as backend,
+    ):
+        await witness.drop(*MODELS, Scrap)
+        await witness.initialize(*MODELS)
+        await witness.create_many([Shelf(id=number, text="a fox") for number in range(SHELVES)])
+        yield Rig(backend, witness, proxy)
+        await witness.drop(*MODELS, Scrap)
 
 
-async def settled(backend: Backend) -> None:
-    """Wait for what goes on in the background; fail when something stays in use."""
-    for _ in range(500):
-        stats = backend.store.stats()
-        if stats["idle"] == stats["size"]:
+# -- the sweep -------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+async def test_a_cancelled_operation_harms_nothing(rig: Rig, operation: str) -> None:
+    assert await rig.sweep(operation) >= 1
+
+
+@pytest.mark.parametrize("way", [WAYS[0], WAYS[-1]])
+async def test_a_cancelled_reindex_blocks_nobody(rig: Rig, way: Way) -> None:
+    k = 1
+    while await way(rig.backend.reindex(Part), k):
+        box = await rig.stored()
+        async with asyncio.timeout(5):
+            await rig.witness.save(await changed(rig.witness, box))
+        await rig.verify(box)
+        k += 3
+    assert k > 1
+
+
+async def test_a_cancelled_close_leaves_nothing(rig: Rig) -> None:
+    """It is called while others read."""
+    box = await rig.stored()
+    for way in WAYS:
+        for k in range(1, LIMIT):
+            reading = [asyncio.create_task(rig.backend.get(Shelf, number)) for number in range(POOL_SIZE + 1)]
+            await anyio.lowlevel.checkpoint()
+            reached = await way(rig.backend.close(), k)
+            await asyncio.wait(reading)
+            assert all(isinstance(task.exception(), holdall.HoldallError | None) for task in reading)
+            await rig.backend.open()
+            await rig.verify(box)
+            if not reached:
+                break
+
+
+async def test_a_cancelled_open_leaves_nothing(rig: Rig) -> None:
+    box = await rig.stored()
+    for way in WAYS:
+        for k in range(1, LIMIT):
+            await rig.backend.close()
+            reached = await way(rig.backend.open(), k)
+            await rig.backend.open()
+            await rig.verify(box)
+            if not reached:
+                break
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_cancelled_wait_for_a_connection_harms_nobody(rig: Rig, way: Way) -> None:
+    box = await rig.stored()
+    for k in range(1, LIMIT):
+        others = [asyncio.create_task(rig.backend.get(Shelf, number % SHELVES)) for number in range(2 * POOL_SIZE)]
+        await anyio.lowlevel.checkpoint()
+        reached = await way(rig.backend.get(Part, key(box, 1)), k)
+        assert [shelf.id for shelf in await asyncio.gather(*others)] == [number % SHELVES for number in range(2 * POOL_SIZE)]
+        await rig.verify(box)
+        if not reached:
             return
-        await asyncio.sleep(0.01)
-    pytest.fail(f"connections stay in use: {backend.store.stats()}")
 
 
-@pytest.mark.parametrize("way", [at_once, twice, by_timeout, by_anyio_scope])
-@pytest.mark.parametrize("name", OPERATIONS)
-async def test_a_cancelled_operation_harms_nothing(backend: Backend, name: str, way: Way) -> None:
-    for k in count(1):
-        number = next(_numbers)
-        was_cancelled = await way(OPERATIONS[name](backend, number), k)
-        await settled(backend)
+def test_the_sweep_has_every_public_operation() -> None:
+    text = inspect.getsource(sys.modules[__name__])
+    public = {
+        name
+        for kind in (Backend, QueryBuilder, SearchBuilder, Stream)
+        for name, _ in inspect.getmembers(kind, inspect.iscoroutinefunction)
+        # What other parts of the library call, and what OpenSearch refuses.
+        if not name.startswith("_") and name not in {"run_operation", "open_stream", "run"}
+    }
 
-        literal = f"the {number % 2 + 7}"
-        assert (await backend.get(Leaf, number % 2 + 7)).name == literal
-        # What a cancelled writer has reserved is free again after the grace, and records can be written.
-        leaf = Leaf(id=number, name=f"leaf {number}")
-        if await backend.get_or_none(Leaf, number) is None:
-            await backend.create(leaf)
-        await backend.query(Leaf).filter(id=number).consistent().all()
-        await backend.delete(await backend.get(Leaf, number))
-        if not was_cancelled:
-            break
-    assert [leaf is not None and leaf.id for leaf in await backend.get_many(Leaf, range(1, 9))] == list(range(1, 9))
-    assert len([task for task in asyncio.all_tasks() if task is not asyncio.current_task()]) == 0
+    assert {name for name in public if not re.search(rf"\.{name}\(", text)} == set()

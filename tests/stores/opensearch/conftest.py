@@ -49,12 +49,14 @@ class Stub:
     answers: list[tuple[int, Any] | bytes] = field(default_factory=list[Any])
     requests: list[tuple[str, str, bytes]] = field(default_factory=list[Any])
     port: int = 0
+    connections: int = 0
 
     @property
     def url(self) -> str:
         return f"opensearch://127.0.0.1:{self.port}"
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
         try:
             while head := await reader.readuntil(b"\r\n\r\n"):
                 lines = head.decode().split("\r\n")

@@ -2,15 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from signal import SIGKILL
+from typing import Any
 from urllib.parse import urlsplit
 
+import anyio.lowlevel
 import pytest
 
 import holdall
 from holdall import Backend, ConnectionLost, Field, HoldallError, Model
 from tests.servers import OpenSearchServer, Proxy
+from tests.stores.opensearch.conftest import Stub
+
+Stubbed = Callable[..., AbstractAsyncContextManager[Stub]]
 
 
 class Item(Model):
@@ -175,3 +180,55 @@ async def test_a_closed_backend_refuses_and_opens_again(opensearch_url: str) -> 
         await backend.close()
     async with backend:
         await backend.ping()
+
+
+async def test_who_waits_for_a_busy_server_does_not_open_a_closed_backend_again(stubbed: Stubbed) -> None:
+    async with stubbed((200, {}), *[(429, {"status": 429, "error": "busy"})] * 100) as stub:
+        backend = await holdall.open(stub.url).open()
+        waiting = asyncio.create_task(backend.get_or_none(Item, 1))
+        while len(stub.requests) < 3:
+            await anyio.lowlevel.checkpoint()
+        connections = stub.connections
+
+        await backend.close()
+
+        with pytest.raises(holdall.PoolClosed):
+            await waiting
+        assert stub.connections == connections
+
+
+async def test_a_close_that_is_cancelled_while_something_goes_on_in_the_background_closes(proxy: Proxy, through: Backend) -> None:
+    async with through.query(Item).order_by("id").stream(batch=4) as stream:
+        await anext(aiter(stream))
+        proxy.hold_replies()
+        stream._abandon()
+        closing = asyncio.create_task(through.close())
+        await proxy.wait_for_request()
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+
+    proxy.release_replies()
+    while proxy.open_connections:
+        await anyio.lowlevel.checkpoint()
+
+
+class Plain(Model):
+    id: int = Field(primary_key=True)
+
+
+BUSY = {"status": 429, "error": {"type": "rejected_execution_exception", "reason": "busy"}}
+
+
+@pytest.mark.parametrize("then", [b"", (413, {})])
+async def test_a_bulk_write_whose_repetition_fails_says_what_it_has_written(stubbed: Stubbed, then: Any) -> None:
+    for action, done in (("create", 201), ("delete", 200)):
+        first = {"errors": True, "items": [{action: {"status": done}}, {action: BUSY}, {action: {"status": done}}]}
+        async with stubbed((200, {}), (200, first), then) as stub, holdall.open(stub.url, retry_timeout=0.01) as backend:
+            plains = [Plain(id=number) for number in range(3)]
+            write = backend.create_many(plains) if action == "create" else backend.delete_many(plains)
+            with pytest.raises(HoldallError) as raised:
+                await write
+
+        assert list(raised.value.written) == [0, 2]
+        assert then == b"" or [reason is None for reason in raised.value.reasons] == [True, False, True]

@@ -4,11 +4,14 @@ import asyncio
 import random
 from typing import Any
 
+import anyio.lowlevel
 import pytest
 
 import holdall
 from holdall import Backend, BackendError, F, Field, Model
+from holdall.stores.opensearch import reindexing
 from tests.stores.opensearch.conftest import Ask
+from tests.stress.ways import WAYS
 
 
 class Note(Model):
@@ -27,6 +30,19 @@ class Wider(Model):
     text: str = Field(default="", search="english")
     number: int = 0
     more: int | None = None
+
+    class Meta:
+        name = "note"
+
+
+class Versioned(Model):
+    """The same records, with a version."""
+
+    id: int = Field(primary_key=True)
+    text: str = ""
+    number: int = 0
+    size: int = 5
+    version: int = Field(default=1, version=True)
 
     class Meta:
         name = "note"
@@ -137,6 +153,20 @@ async def test_a_new_mapping_takes_effect(backend: Backend) -> None:
     assert [note.id for note in await backend.query(Wider).filter(more=None).order_by("id")] == [1, 2]
 
 
+async def test_records_without_a_version_get_their_first_by_an_update_or_an_upsert(backend: Backend) -> None:
+    await backend.create_many([Note(id=1), Note(id=2)])
+    await backend.reindex(Versioned)
+
+    await backend.upsert(Versioned(id=1))
+    assert await backend.query(Versioned).filter(id=2).update(size=5) == 1
+
+    assert [(note.size, note.version) for note in await backend.query(Versioned)] == [(5, 1), (5, 1)]
+    for note in await backend.query(Versioned):
+        note.size = 6
+        await backend.save(note)
+        assert note.version == 2
+
+
 async def test_records_that_do_not_fit_leave_all_as_it_was(backend: Backend, ask: Ask) -> None:
     note = await backend.create(Note(id=1, text="no number"))
 
@@ -172,6 +202,50 @@ async def test_a_cancelled_reindex_leaves_the_old_index_in_service(backend: Back
         await backend.create(Note(id=-turns))  # waits, if need be, until the block is gone
 
     assert await backend.query(Note).count() == 2004
+
+
+async def test_a_reindex_cancelled_at_any_suspension_leaves_one_index_and_no_block(backend: Backend, ask: Ask) -> None:
+    await backend.create_many([Note(id=number) for number in range(50)])
+    for way in WAYS:
+        k = 1
+        while await way(backend.reindex(Note), k):
+            await settled(backend)
+            assert len(await indexes(ask, backend)) == 1
+            await asyncio.wait_for(backend.update(Note(id=1, number=k)), 5)
+            assert await backend.query(Note).count() == 50
+            k += 1
+        assert k > 10
+
+
+async def test_what_the_server_copies_for_a_cancelled_reindex_is_stopped(
+    backend: Backend, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await backend.create_many([Note(id=number) for number in range(50)])
+    monkeypatch.setattr(reindexing, "_PAGE", 1)
+    monkeypatch.setattr(reindexing, "_HOW", f"{reindexing._HOW}&requests_per_second=1")
+    task = asyncio.create_task(backend.reindex(Note))
+    while not await copies(ask):
+        await anyio.lowlevel.checkpoint()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert not await copies(ask)
+    assert await indexes(ask, backend) == ["v000001"]
+
+
+async def copies(ask: Ask) -> list[str]:
+    found = await ask("GET", "/_tasks?actions=indices:data/write/reindex&detailed=true")
+    return [task["description"] for node in found["nodes"].values() for task in node["tasks"].values()]
+
+
+async def settled(backend: Backend) -> None:
+    """Wait for what goes on in the background."""
+    store: Any = backend.store
+    tasks = store._loops.get().client._tasks
+    while tasks:
+        await asyncio.wait(set(tasks))
+        await asyncio.sleep(0)
 
 
 async def test_what_one_who_died_has_left_is_named(backend: Backend, ask: Ask) -> None:

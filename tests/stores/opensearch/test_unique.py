@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 import holdall
-from holdall import Backend, DuplicateKeyError, Field, Index, Model
+from holdall import Backend, ConfigurationError, DuplicateKeyError, F, Field, Index, Model
 from holdall.record.metadata import model_info
 from holdall.stores.opensearch.mapping import shape_of
 from holdall.stores.opensearch.unique import Held, Reservations, claims_of
@@ -219,3 +220,86 @@ async def test_a_writer_slower_than_the_grace_gives_way(hasty: Backend, ask: Ask
 
     assert [account.id for account in await hasty.query(Account)] == [2]
     assert await reservations(ask, hasty) == 1
+
+
+async def test_an_update_slower_than_the_grace_gives_way(hasty: Backend, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It looks again after its write, and puts the record back as it was."""
+    account = await hasty.create(Account(id=1, email="old", place=UUID(int=1)))
+    before = await hasty.get(Account, 1)
+    owned = Reservations.owned
+
+    async def slow(self: Reservations, pairs: Any) -> list[Held]:
+        monkeypatch.setattr(Reservations, "owned", owned)
+        found = await owned(self, pairs)
+        await asyncio.sleep(0.1)  # past the grace: the thing that is tested
+        await hasty.create(Account(id=2, email="new"))
+        return found
+
+    monkeypatch.setattr(Reservations, "owned", slow)
+    account.email = "new"
+    account.place = UUID(int=2)
+    with pytest.raises(DuplicateKeyError) as raised:
+        await hasty.save(account)
+
+    assert raised.value.fields == ("email",)
+    assert await hasty.get(Account, 1) == before
+    assert await reservations(ask, hasty) == 3
+    for taken in (Account(id=3, email="old"), Account(id=3, place=UUID(int=1))):
+        with pytest.raises(DuplicateKeyError):
+            await hasty.create(taken)
+    await hasty.create(Account(id=3, place=UUID(int=2)))
+
+
+class Before(Model):
+    """The same records, before anything was unique."""
+
+    id: int = Field(primary_key=True)
+    email: str | None = None
+    row: int = 0
+    place: UUID | None = None
+    version: int = Field(default=1, version=True)
+
+    class Meta:
+        name = "account"
+
+
+async def test_records_that_were_there_before_their_fields_became_unique_are_reserved(backend: Backend, ask: Ask) -> None:
+    await backend.drop(Account)
+    await backend.initialize(Before)
+    await backend.create_many([Before(id=number, email=f"{number}", place=UUID(int=number)) for number in range(1500)])
+    assert [difference.kind for difference in await backend.check(Account)] == ["table"]
+
+    await asyncio.gather(*(backend.initialize(Account) for _ in range(3)))
+
+    assert await backend.check(Account) == []
+    assert await reservations(ask, backend) == 3000
+    for taken in (Account(id=2000, email="7"), Account(id=2000, place=UUID(int=1400))):
+        with pytest.raises(DuplicateKeyError):
+            await backend.create(taken)
+
+
+async def test_records_that_are_equal_cannot_become_unique(hasty: Backend) -> None:
+    await hasty.create_many([Account(id=1, email="a"), Account(id=2, email="b")])
+    await hasty.initialize(Before)
+    await hasty.query(Before).filter(id=2).update(email="a")
+    assert [difference.kind for difference in await hasty.check(Account)] == ["constraint", "constraint"]
+
+    with pytest.raises(ConfigurationError, match=r"email.*'a'.*change one"):
+        await hasty.initialize(Account)
+
+    await hasty.query(Before).filter(id=1).update(email="c")
+    await hasty.initialize(Account)
+    assert await hasty.check(Account) == []
+    for taken in ("a", "c"):
+        with pytest.raises(DuplicateKeyError):
+            await hasty.create(Account(id=3, email=taken))
+    await hasty.create(Account(id=3, email="b"))
+
+
+async def test_updates_by_query_of_unique_fields_are_exact_while_others_write(backend: Backend) -> None:
+    await backend.create_many([Account(id=number, row=0, place=UUID(int=number)) for number in range(3)])
+
+    changed = await asyncio.gather(*(backend.query(Account).filter(row__lt=9).update(row=F("row") + 1) for _ in range(12)))
+
+    assert [(account.row, account.version) for account in await backend.query(Account)] == [(9, 10)] * 3
+    assert sum(changed) == 27

@@ -8,6 +8,7 @@ import pytest
 
 import holdall
 from holdall import Backend, BackendError, ConflictError, DuplicateKeyError, F, Field, Model
+from holdall.stores.opensearch.requests import Item, Lines, ModelRequests
 from tests.stores.opensearch.conftest import Ask, Stub
 
 
@@ -163,3 +164,23 @@ async def test_writes_wait_for_what_they_were_told(opensearch_url: str, backend:
 
         assert holdall.Capability.FRESH_QUERIES in fresh.capabilities
         assert await fresh.query(Counter).filter(group=0).count() == 2
+
+
+async def test_an_update_by_query_sends_no_more_at_once_than_it_should(
+    opensearch_url: str, backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await backend.create_many([Counter(id=number) for number in range(100)])
+    sizes: list[int] = []
+    bulk = ModelRequests.bulk
+
+    async def measured(self: ModelRequests, lines: Lines, index: str | None = None) -> list[Item]:
+        sizes.append(len(lines.buffer))
+        return await bulk(self, lines, index)
+
+    monkeypatch.setattr(ModelRequests, "bulk", measured)
+    async with holdall.open(opensearch_url, bulk_bytes=1000) as modest:
+        assert await modest.query(Counter).update(count=F("count") + 1) == 100
+        assert await modest.query(Counter).delete() == 100
+
+    assert len(sizes) > 10
+    assert max(sizes) < 1300

@@ -6,7 +6,7 @@ sequence numbers at a point in time, write each record on the condition that it 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from holdall.stores.opensearch.mapping import Row
 from holdall.stores.opensearch.reading import PAGE
 from holdall.stores.opensearch.requests import CONFLICT, MISSING, Lines, ModelRequests, Run
 from holdall.stores.opensearch.unique import Held, Reservations, claims_of
-from holdall.stores.opensearch.writing import update
+from holdall.stores.opensearch.writing import replace
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Plan:
         action: "update" or "delete".
         body: from a document to the body of its action, or None.
         unique: the documents hold values whose reservations go with them.
+        each: writes one record as it was read, instead of all of a page at once; False when it has changed meanwhile.
     """
 
     predicate: Query
@@ -42,6 +43,7 @@ class Plan:
     action: str
     body: Callable[[Mapping[str, Any]], Any] | None
     unique: bool
+    each: Callable[[Mapping[str, Any]], Awaitable[bool]] | None = None
 
 
 class _Round:
@@ -57,12 +59,13 @@ async def update_where(requests: ModelRequests, operation: op.UpdateWhere) -> in
     info, shape = requests.info, requests.shape
     assignments = dict(operation.assignments)
     predicate = requests.compiler.filter(operation.predicate)
+    constants = {spec: value for spec, value in assignments.items() if not isinstance(value, Arithmetic | FieldSpec)}
+    shape.check(list(constants), list(constants.values()))
+    part = shape.part(list(constants), list(constants.values())) if constants else {}
     if any(set(assignments).intersection(fields) for fields in info.uniques):
         return await _update_unique_where(requests, predicate, assignments)
-    computed = any(isinstance(value, Arithmetic | FieldSpec) for value in assignments.values())
-    if not computed:
-        shape.check(list(assignments), list(assignments.values()))
-        constant = {"doc": shape.part(list(assignments), list(assignments.values()))}
+    if len(constants) == len(assignments):
+        constant = {"doc": part}
         return await _apply(requests, Plan(predicate, False, "update", lambda _: constant, unique=False))
     return await _update_computed(requests, predicate, assignments)
 
@@ -95,6 +98,8 @@ def _computed(info: ModelInfo, spec: FieldSpec, expression: Any, row: Row) -> An
     value = oracle.compute(expression, row)
     if value is expression:
         return value
+    if value is None and spec is info.version:
+        return 1  # of a record that was stored before its model had a version
     if value is None and not spec.nullable:
         raise ValidationError("None in a field that cannot be None", model=info.label, field=spec.name)
     return oracle.check_rules(spec, value, info.label)
@@ -108,7 +113,7 @@ async def _check_all(requests: ModelRequests, plan: Plan) -> None:
         for hit in hits:
             body(hit["_source"])
 
-    while not await _whole_pass(requests, plan, None, check):
+    while not await whole_pass(requests, plan, None, check):
         pass  # the index was exchanged for a new one
 
 
@@ -155,8 +160,9 @@ class _Scan:
             await self._requests.close_point(point)
 
     def abandon(self) -> None:
-        if self._point is not None:
-            self._requests.client.spawn(self.close())
+        point, self._point = self._point, None
+        if point is not None:
+            self._requests.abandon_point(point)
 
 
 async def _apply(requests: ModelRequests, plan: Plan) -> int:
@@ -184,12 +190,12 @@ async def _round(requests: ModelRequests, plan: Plan, ids: Sequence[str] | None,
     async def write(hits: Sequence[Any]) -> None:
         await _write(requests, plan, [hit for hit in hits if hit["_id"] not in done], done, state)
 
-    if not await _whole_pass(requests, plan, ids, write):
+    if not await whole_pass(requests, plan, ids, write):
         state.interrupted = True
     return state
 
 
-async def _whole_pass(
+async def whole_pass(
     requests: ModelRequests, plan: Plan, ids: Sequence[str] | None, work: Callable[[Sequence[Any]], Awaitable[None]]
 ) -> bool:
     """Give all pages to ``work``; False when a new index has taken the old one's place meanwhile."""
@@ -210,14 +216,39 @@ async def _whole_pass(
 
 async def _write(requests: ModelRequests, plan: Plan, hits: Sequence[Any], done: set[str], state: _Round) -> None:
     """Write some records as they were read; they are all of one index."""
-    if not hits:
+    if plan.each is not None:
+        for hit in hits:
+            if await plan.each(hit):
+                done.add(hit["_id"])
+            else:
+                state.conflicts.append(hit["_id"])
         return
+    for some, lines in list(_bounded(requests, plan, hits)):
+        await _write_some(requests, plan, some, lines, done, state)
+
+
+def _bounded(requests: ModelRequests, plan: Plan, hits: Sequence[Any]) -> Iterator[tuple[list[Any], Lines]]:
+    """Divide records by what one bulk request carries."""
+    some: list[Any] = []
     lines = Lines()
     for hit in hits:
         condition = {"_id": hit["_id"], "if_seq_no": hit["_seq_no"], "if_primary_term": hit["_primary_term"]}
         lines.add({plan.action: condition}, None if plan.body is None else plan.body(hit["_source"] if plan.fields else {}))
+        some.append(hit)
+        if len(lines.buffer) >= requests.settings.bulk_bytes:
+            yield some, lines
+            some, lines = [], Lines()
+    if some:
+        yield some, lines
+
+
+async def _write_some(requests: ModelRequests, plan: Plan, hits: Sequence[Any], lines: Lines, done: set[str], state: _Round) -> None:
     reserved = {item.claim.id: item for item in await _reserved(requests, hits)} if plan.unique else {}
-    items = await requests.bulk(lines, index=hits[0]["_index"])
+    try:
+        items = await requests.bulk(lines, index=hits[0]["_index"])
+    except HoldallError as exc:
+        exc.written = ()  # places in this page, which nobody knows
+        raise
     applied: list[Any] = []
     for hit, item in zip(hits, items, strict=True):
         if "error" not in item and item["status"] < 300:
@@ -245,24 +276,18 @@ async def _reserved(requests: ModelRequests, hits: Iterable[Any]) -> list[Held]:
 
 async def _update_unique_where(requests: ModelRequests, predicate: Query, assignments: Mapping[FieldSpec, Any]) -> int:
     """Change unique fields: record by record, each with its reservations."""
-    fields = tuple(assignments)
-    plan = Plan(predicate, True, "update", lambda source: values_of(requests, assignments, source), unique=True)
+    shape, fields = requests.shape, tuple(assignments)
+
+    async def change(hit: Mapping[str, Any]) -> bool:
+        values = values_of(requests, assignments, hit["_source"])
+        after = list(shape.plain_row(hit["_source"]))
+        for spec, value in zip(fields, values, strict=True):
+            after[spec.position] = value
+        return await replace(requests, hit, tuple(after), shape.part(fields, values))
+
+    plan = Plan(predicate, True, "update", lambda source: values_of(requests, assignments, source), unique=True, each=change)
     await _check_all(requests, plan)
-    changed = 0
-    done: set[str] = set()
-
-    async def change(hits: Sequence[Any]) -> None:
-        nonlocal changed
-        for hit in hits:
-            if hit["_id"] not in done:
-                key = requests.shape.key_of(requests.shape.plain_row(hit["_source"]))
-                values = tuple(values_of(requests, assignments, hit["_source"]))
-                changed += await update(requests, op.Update(requests.info, key, fields, values, None))
-                done.add(hit["_id"])
-
-    while not await _whole_pass(requests, plan, None, change):
-        pass
-    return changed
+    return await _apply(requests, plan)
 
 
 WRITES: Run = {op.UpdateWhere: update_where, op.DeleteWhere: delete_where}

@@ -13,7 +13,7 @@ from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio.to_thread
 import orjson
@@ -21,14 +21,16 @@ from opensearchpy import AIOHttpConnection, AsyncTransport
 from opensearchpy.exceptions import ConnectionError as DriverConnectionError
 from opensearchpy.exceptions import ConnectionTimeout
 
-from holdall.errors import BackendError, ConnectionLost, StatementTimeout
+from holdall.errors import BackendError, ConnectionLost, PoolClosed, StatementTimeout
 from holdall.pool import PoolOptions
 from holdall.stores.opensearch.errors import ServerError
 from holdall.stores.opensearch.settings import OpenSearchSettings
 from holdall.stores.opensearch.wire import WireConnection
 
+T = TypeVar("T")
 _ERRORS = frozenset(range(300, 600))
 _TOO_MANY = 429
+_TOO_LARGE = 413
 _BAD = 400
 _FORBIDDEN = 403
 _FIRST_PAUSE = 0.02
@@ -68,8 +70,9 @@ class Client:
         self._retry = settings.retry_timeout
         self._transport: AsyncTransport | None = None
         self._making: asyncio.Lock = asyncio.Lock()
+        self._closed = False
         self._loop = asyncio.get_running_loop()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     async def request(self, method: str, path: str, body: Any = None, *, timeout: float | None = None, fine: bytes | None = None) -> Any:
         """Send a request, again while the server is busy; return its JSON.
@@ -105,7 +108,9 @@ class Client:
         data = body if body is None or isinstance(body, bytes) else orjson.dumps(body)
         try:
             # Not by its perform_request(), which retries, and costs as much again as the rest of a small request.
-            _, __, found = await transport.get_connection().perform_request(method, path, None, data, timeout, _ERRORS)
+            status, _, found = await transport.get_connection().perform_request(method, path, None, data, timeout, _ERRORS)
+            if status == _TOO_LARGE:
+                return {"status": status, "error": {"type": "content_too_long", "reason": f"{len(data or b'')} bytes"}}
             return None if fine is not None and found[: len(fine)] == fine else orjson.loads(found)
         except ConnectionTimeout as exc:
             raise StatementTimeout(timeout or self._settings.statement_timeout) from exc
@@ -116,6 +121,8 @@ class Client:
 
     async def _made(self) -> AsyncTransport:
         async with self._making:
+            if self._closed:
+                raise PoolClosed("the backend was closed meanwhile")
             if self._transport is None:
                 tls = await anyio.to_thread.run_sync(_tls_context, self._settings) if self._settings.tls else None
                 transport = _transport(self._settings, tls)
@@ -123,50 +130,53 @@ class Client:
                 self._transport = transport
         return self._transport
 
-    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         """Do in the background what a cancelled task must not wait for."""
         task = self._loop.create_task(work, context=contextvars.Context())
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled():
             task.exception()  # seen: who still waits gets it too, and what is left behind has an end of its own
 
-    async def complete(self, work: Coroutine[Any, Any, None]) -> None:
+    async def complete(self, work: Coroutine[Any, Any, T]) -> T:
         """Do what must not stop half-way; it goes on when whoever waits for it is cancelled."""
         task = self.spawn(work)
         await asyncio.wait([task])
-        task.result()
+        return task.result()
 
     async def close(self, timeout: float) -> None:
-        """Close the connections; wait that many seconds for those in use."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=timeout)
-        transport, self._transport = self._transport, None
-        if transport is None:
-            return
-        for connection in _connections(transport):
-            if isinstance(connection, WireConnection):
-                await connection.pool.close(timeout)
-            else:
-                await connection.close()
+        """Close the connections; wait that many seconds for those in use, and for what goes on in the background."""
+        deadline = monotonic() + timeout
+        try:
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=timeout)
+            async with self._making:
+                self._closed = True  # whoever still waits for a busy server must not connect anew
+            for connection in _connections(self._transport):
+                if isinstance(connection, WireConnection):
+                    await connection.pool.close(max(0.0, deadline - monotonic()))
+                else:
+                    await connection.close()
+        finally:
+            self.terminate()
 
     def terminate(self) -> None:
         """Close at once."""
+        self._closed = True
         transport, self._transport = self._transport, None
-        if transport is not None:
-            for connection in _connections(transport):
-                if isinstance(connection, WireConnection):
-                    connection.pool.terminate()
-                else:
-                    _abandon(connection.session)
+        for connection in _connections(transport):
+            if isinstance(connection, WireConnection):
+                connection.pool.terminate()
+            else:
+                _abandon(connection.session)
 
     def stats(self) -> Mapping[str, Any]:
         """Return figures of the pool; empty before the first request."""
-        for connection in _connections(self._transport) if self._transport is not None else ():
+        for connection in _connections(self._transport):
             if isinstance(connection, WireConnection):
                 return asdict(connection.pool.stats())
         return {}
@@ -181,8 +191,8 @@ def _abandon(session: Any) -> None:
         closing.close()
 
 
-def _connections(transport: AsyncTransport) -> list[Any]:
-    pool: Any = transport.connection_pool
+def _connections(transport: AsyncTransport | None) -> list[Any]:
+    pool: Any = None if transport is None else transport.connection_pool
     return [] if pool is None else list(pool.connections)
 
 

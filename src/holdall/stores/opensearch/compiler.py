@@ -6,7 +6,7 @@ Leaves are two-valued here: None is a missing value that no leaf but ``exists`` 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 from holdall.capabilities import Capability
 from holdall.errors import LimitExceeded, UnsupportedOperation
@@ -27,6 +27,8 @@ WINDOW = 10_000
 """Hits that one search can reach with ``from`` and ``size``."""
 _CLAUSES = 500
 """Conditions in one query: the server stops at 1,024, and counts most of ours twice, by their index and by their column."""
+_DEPTH = 70
+"""Conditions within one another: JSON goes to 254 levels in orjson, and each condition takes three."""
 _TERMS = 65_536
 _BOUND_BYTES = 1000
 _WILDCARD = 300
@@ -53,12 +55,16 @@ class Compiler:
         self._clauses = 0
         return self._normal(normalise(predicate))
 
-    def _normal(self, normal: Normal) -> Query:
+    def _normal(self, normal: Normal, depth: int = 0) -> Query:
+        if depth > _DEPTH:
+            raise LimitExceeded(
+                f"{self.shape.info.label}: the conditions of one query that are within one another", limit=_DEPTH, value=depth
+            )
         if isinstance(normal, bool):
             return MATCH_ALL if normal else MATCH_NONE
         if isinstance(normal, Test):
             return self._counted(self._negated(self._test(normal), normal.negated))
-        items = [self._normal(item) for item in normal.items]
+        items = [self._normal(item, depth + 1) for item in normal.items]
         if isinstance(normal, All):
             return {"bool": {"filter": items}}
         return {"bool": {"should": items, "minimum_should_match": 1}}
@@ -217,7 +223,7 @@ def _leaves(query: Query) -> int:
     inner = query.get("bool")
     if inner is None:
         return 1
-    return sum(_leaves(item) for items in inner.values() if isinstance(items, list) for item in cast("list[Query]", items))
+    return sum(_leaves(item) for occur in ("filter", "must", "must_not", "should") for item in inner.get(occur, ()))
 
 
 def literal(text: str) -> str:

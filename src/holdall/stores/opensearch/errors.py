@@ -16,20 +16,21 @@ class ServerError(Exception):
     """An answer that is an error; the cause of ours.
 
     Attributes:
-        status: of HTTP. ``type``, ``reason``: the innermost that the server gives. ``body``: all of it.
+        status: of HTTP. ``type``, ``reason``: the innermost that the server gives. ``cause``: the type of what that was caused by, or None.
+        body: all of it.
     """
 
     def __init__(self, status: int, body: Any) -> None:
         self.status = status
         self.body = body
-        self.type, self.reason = _innermost(body)
+        self.type, self.reason, self.cause = _innermost(body)
         super().__init__(f"{status} {self.type}: {self.reason}")
 
 
-def _innermost(body: Any) -> tuple[str, str]:
+def _innermost(body: Any) -> tuple[str, str, str | None]:
     error: Any = body.get("error") if isinstance(body, dict) else body
     if not isinstance(error, dict):
-        return "unknown", str(error)[:500]
+        return "unknown", str(error)[:500], None
     found: Any = error
     shards: Any = found.get("failed_shards")
     if shards:
@@ -39,8 +40,8 @@ def _innermost(body: Any) -> tuple[str, str]:
     kind, reason = str(found.get("type", error.get("type"))), str(found.get("reason", ""))
     cause: Any = found.get("caused_by") or error.get("caused_by")
     if isinstance(cause, dict) and cause.get("reason") and cause["reason"] != reason:
-        reason = f"{reason} ({cause.get('type')}: {cause['reason']})"
-    return kind, reason
+        return kind, f"{reason} ({cause.get('type')}: {cause['reason']})", str(cause.get("type"))
+    return kind, reason, None
 
 
 _GONE = frozenset({"search_context_missing_exception", "index_not_found_exception"})
@@ -78,12 +79,33 @@ def _blocked(label: str | None, error: ServerError) -> HoldallError:
     return BackendError(f"the index of {what} is blocked: {error.reason}; {remedy}")
 
 
+def _clauses(label: str | None, error: ServerError) -> HoldallError:
+    what = f"{label}: " if label else ""
+    return LimitExceeded(f"{what}the conditions and the words of one query, ask in parts ({error.reason})", limit=1024, value=1025)
+
+
+def _buckets(label: str | None, error: ServerError) -> HoldallError:
+    return LimitExceeded(
+        f"{label}: the values of all facets of one search, take longer periods or fewer terms ({error.reason})", limit=65_535, value=65_536
+    )
+
+
+def _content(label: str | None, error: ServerError) -> HoldallError:
+    return BackendError(
+        f"{label or 'a request'}: the server takes no request of {error.reason}; make the record smaller, or bulk_bytes where they are "
+        "many, or raise the server's http.max_content_length"
+    )
+
+
 _BY_TYPE: Mapping[str, Callable[[str | None, ServerError], HoldallError]] = {
     "index_not_found_exception": _missing,
     "strict_dynamic_mapping_exception": _other_mapping,
     "mapper_parsing_exception": _other_mapping,
     "query_shard_exception": _other_mapping,
-    "too_many_nested_clauses": lambda _, error: LimitExceeded(f"the conditions of one query ({error.reason})", limit=1024, value=1025),
+    "too_many_nested_clauses": _clauses,
+    "too_many_clauses": _clauses,
+    "content_too_long": _content,
+    "too_many_buckets_exception": _buckets,
     "cluster_block_exception": _blocked,
     "timeout_exception": lambda _, __: StatementTimeout(),
     "process_cluster_event_timeout_exception": lambda _, __: StatementTimeout(),
@@ -92,7 +114,7 @@ _BY_TYPE: Mapping[str, Callable[[str | None, ServerError], HoldallError]] = {
 
 def translate(error: ServerError, label: str | None) -> HoldallError:
     """Return our error for the server's."""
-    make = _BY_TYPE.get(error.type)
+    make = _BY_TYPE.get(error.cause or "") or _BY_TYPE.get(error.type)
     if make is not None:
         return make(label, error)
     subject = f"{label}: " if label else ""

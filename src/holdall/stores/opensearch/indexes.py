@@ -34,8 +34,18 @@ def creation(info: ModelInfo, settings: OpenSearchSettings) -> Sequence[NewIndex
     alias, reservations = aliases(info, settings)
     found = [_first(alias, shape_of(info).mapping, settings)]
     if info.uniques:
-        found.append(_first(reservations, unique.MAPPING, settings))
+        found.append(_first(reservations, unique.mapping_of(unique_sets(info)), settings))
     return found
+
+
+def unique_sets(info: ModelInfo) -> list[str]:
+    """Return the names of the sets of fields that are unique together."""
+    return [unique.set_name(shape_of(info), fields) for fields in info.uniques]
+
+
+def without_reservations(index: NewIndex) -> NewIndex:
+    """Return an index of unique values that says that there are records whose values are not in it."""
+    return index._replace(body={**index.body, "mappings": unique.mapping_of(())})
 
 
 def _first(alias: str, mapping: Mapping[str, Any], settings: OpenSearchSettings) -> NewIndex:
@@ -67,6 +77,8 @@ def differences(info: ModelInfo, index: NewIndex, answer: Mapping[str, Any]) -> 
             for field in sorted(wanted.keys() | there.keys())
             if wanted.get(field) != there.get(field)
         ]
+        missing = unique.reserved_in(index.body["mappings"]) - unique.reserved_in(answer[name]["mappings"])
+        found += [Difference("constraint", info.name, fields, "unique", None) for fields in sorted(missing)]
     return found
 
 

@@ -49,12 +49,12 @@ async def select(requests: ModelRequests, operation: op.Select) -> list[Any]:
         return await by_keys(requests, [key], operation.decoder)
     if operation.after is not None and operation.offset:
         raise UnsupportedOperation("OpenSearch skips nothing behind a position; leave the offset out")
-    await settle(requests, operation)
     skipped = operation.offset or 0
     wanted = None if operation.limit is None else skipped + operation.limit
     size = PAGE if wanted is None else min(wanted, WINDOW)
+    body = requests.compiler.search(operation, size=size)
+    await settle(requests, operation)
     if wanted is None or wanted <= WINDOW:
-        body = requests.compiler.search(operation, size=size)
         if skipped and skipped < size:
             body |= {"from": skipped, "size": size - skipped}
         if skipped < size:
@@ -100,8 +100,8 @@ async def settle(requests: ModelRequests, operation: op.Select | op.Count | op.E
 
 async def count(requests: ModelRequests, operation: op.Count) -> int:
     """Count exactly."""
-    await settle(requests, operation)
     body = {"query": filtered(requests.compiler.filter(operation.predicate))}
+    await settle(requests, operation)
     found = await requests.ask("POST", f"/{requests.path}/_count", body)
     return int(found["count"])
 
@@ -111,8 +111,8 @@ async def exists(requests: ModelRequests, operation: op.Exists) -> bool:
     key = key_wanted(requests.info, operation.predicate)
     if key is not None:
         return await requests.get(requests.id_of(key), "?_source=false") is not None
-    await settle(requests, operation)
     query = filtered(requests.compiler.filter(operation.predicate))
+    await settle(requests, operation)
     hits = await requests.search({"size": 1, "query": query, "sort": ["_doc"], "_source": False, "track_total_hits": False})
     return bool(hits)
 
@@ -151,18 +151,11 @@ class Reader:
             await self._requests.close_point(point)
 
     def abandon(self) -> None:
-        """Give it up without waiting; it would go by itself, a minute later."""
+        """Give it up without waiting."""
         point, self._point = self._point, None
         self._done = True
         if point is not None:
-            self._requests.client.spawn(_close_quietly(self._requests, point))
-
-
-async def _close_quietly(requests: ModelRequests, point: str) -> None:
-    try:
-        await requests.close_point(point)
-    except HoldallError:
-        return  # it expires
+            self._requests.abandon_point(point)
 
 
 class OpenSearchStream:

@@ -15,13 +15,15 @@ from urllib.parse import quote
 from holdall.errors import BackendError, HoldallError
 from holdall.stores.opensearch.errors import ServerError, translate
 from holdall.stores.opensearch.indexes import body_of
-from holdall.stores.opensearch.naming import index_of, number_of
+from holdall.stores.opensearch.naming import index_of, number_of, only_of
 from holdall.stores.opensearch.requests import Lines, ModelRequests
 
 _FEW = 100
 _PASSES = 20
 _PAGE = 1000
 _LONG = 86_400.0
+# By an alias, because the server would make an index of a name that is gone.
+_HOW = "?refresh=false&require_alias=true"
 
 
 async def reindex(requests: ModelRequests) -> None:
@@ -33,14 +35,14 @@ async def reindex(requests: ModelRequests) -> None:
     old = await _index_behind_alias(requests)
     copying = _Copying(requests, old, index_of(requests.alias, number_of(old) + 1))
     try:
-        await copying.whole(copying.create())
+        await copying.create()
         await copying.fill()
         await copying.exchange()
     except BaseException:
         with suppress(HoldallError):  # what has failed is the error to be told
             await requests.client.complete(copying.undo())
         raise
-    await requests.client.complete(requests.send("DELETE", f"/{_path(old)}"))
+    await requests.client.complete(copying.remove_old())
 
 
 def _path(index: str) -> str:
@@ -61,12 +63,22 @@ class _Copying:
         self._requests = requests
         self._old = old
         self._new = new
-        self._created = False
-        self._step: asyncio.Task[None] | None = None  # that is done to its end, whoever waits for it
         self._copied_to = -1  # every change with a number up to this one is in the new index
+        self._created = False
+        self._step: asyncio.Task[None] | None = None  # a change of the cluster that may be under way
+
+    async def _changed(self, work: Coroutine[Any, Any, None]) -> None:
+        """Change the cluster; what is undone after a cancel must know how it went."""
+        self._step = self._requests.client.spawn(work)
+        await asyncio.wait([self._step])
+        self._step.result()
 
     async def create(self) -> None:
         """Create the new index, whose name is the lock against another one who does the same."""
+        await self._changed(self._create())
+        await self._changed(self._block(blocked=None))  # one that died may have left the block
+
+    async def _create(self) -> None:
         requests = self._requests
         try:
             await requests.client.request("PUT", f"/{_path(self._new)}", body_of(requests.info, self._new, requests.settings))
@@ -78,7 +90,6 @@ class _Copying:
                 "then delete that index"
             ) from exc
         self._created = True
-        await self._block(blocked=None)  # one that died may have left the block
 
     async def fill(self) -> None:
         """Copy all, then what has changed since, until little is left."""
@@ -88,28 +99,44 @@ class _Copying:
 
     async def exchange(self) -> None:
         """Copy the rest while the old index refuses writes, remove what is gone there, and move the alias."""
-        await self.whole(self._block(blocked=True))
+        await self._changed(self._block(blocked=True))
         await self._copy()
         await self._requests.send("POST", f"/{_path(self._new)}/_refresh")
         if await self._count(self._old) != await self._count(self._new):
             await self._remove_gone()
+        await self._changed(self._move_alias())
+
+    async def _move_alias(self) -> None:
         alias = self._requests.alias
         actions = [{"remove": {"index": self._old, "alias": alias}}, {"add": {"index": self._new, "alias": alias}}]
-        await self.whole(self._requests.send("POST", "/_aliases", {"actions": actions}))
+        await self._requests.send("POST", "/_aliases", {"actions": actions})
 
-    async def whole(self, work: Coroutine[Any, Any, Any]) -> None:
-        """Do what ``undo`` must know the outcome of, to its end also when whoever waits for it is cancelled."""
-        self._step = self._requests.client.spawn(work)
-        await asyncio.wait([self._step])
-        self._step.result()
+    async def remove_old(self) -> None:
+        """Delete the old index, which nothing leads to any more."""
+        await self._requests.send("DELETE", f"/{_path(self._old)}")
 
     async def undo(self) -> None:
         """Let the old index go on alone, unless the alias has moved."""
         if self._step is not None:
             await asyncio.wait([self._step])
-        if self._created and await _index_behind_alias(self._requests) == self._old:
-            await self._block(blocked=None)
-            await self._requests.send("DELETE", f"/{_path(self._new)}?ignore_unavailable=true")
+        if not self._created:
+            return
+        # Behind every change of the cluster that was asked for, also one whose answer was lost.
+        await self._requests.ask("GET", "/_cluster/health?level=cluster&wait_for_events=languid")
+        if await _index_behind_alias(self._requests) != self._old:
+            await self.remove_old()
+            return
+        await self._block(blocked=None)
+        await self._stop_copying()
+        await self._requests.send("DELETE", f"/{_path(self._new)}?ignore_unavailable=true")
+
+    async def _stop_copying(self) -> None:
+        """Stop what the server still copies for us: it does not notice that nobody waits."""
+        found = await self._requests.ask("GET", "/_tasks?actions=indices:data/write/reindex&detailed=true")
+        for node in found["nodes"].values():
+            for task, told in node["tasks"].items():
+                if f"to [{only_of(self._new)}]" in told.get("description", ""):
+                    await self._requests.send("POST", f"/_tasks/{quote(task, safe='')}/_cancel?wait_for_completion=true")
 
     async def _block(self, *, blocked: bool | None) -> None:
         if blocked:
@@ -123,9 +150,9 @@ class _Copying:
         reached = await self._checkpoint()
         await self._requests.send("POST", f"/{_path(self._old)}/_refresh")
         query: dict[str, Any] = {"range": {"_seq_no": {"gt": self._copied_to}}} if self._copied_to >= 0 else {"match_all": {}}
-        body = {"source": {"index": self._old, "size": _PAGE, "query": query}, "dest": {"index": self._new}}
+        body = {"source": {"index": self._old, "size": _PAGE, "query": query}, "dest": {"index": only_of(self._new)}}
         try:
-            done = await self._requests.client.request("POST", "/_reindex?refresh=false", body, timeout=_LONG)
+            done = await self._requests.client.request("POST", f"/_reindex{_HOW}", body, timeout=_LONG)
         except ServerError as exc:
             raise translate(exc, self._requests.info.label) from exc
         if done["failures"]:

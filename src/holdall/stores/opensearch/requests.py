@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
 import orjson
 
-from holdall.errors import BackendError
+from holdall.errors import BackendError, HoldallError
 from holdall.query.operations import Key
 from holdall.record.decoder import Decoder
 from holdall.record.metadata import ModelInfo
@@ -154,23 +156,49 @@ class ModelRequests:
             busy = [place for place, item in enumerate(items) if "error" in item and is_busy(error_of_item(item))]
             if not busy or not await pauses.wait():
                 return items
-            found = await self.send("POST", f"{target}&{_BULK_PARTS}", b"".join(actions[place] for place in busy))
+            try:
+                found = await self.send("POST", f"{target}&{_BULK_PARTS}", b"".join(actions[place] for place in busy))
+            except HoldallError as exc:
+                if isinstance(exc.__cause__, ServerError):
+                    return items  # refused as a whole: each as it was before
+                exc.written = [place for place, item in enumerate(items) if "error" not in item]
+                raise
             for place, item in zip(busy, found["items"], strict=True):
                 items[place] = next(iter(item.values()))
 
     # -- reading all of it -------------------------------------------------------------------------------------------------------------
 
     async def open_point(self) -> str:
-        """Open a point in time: what is read by it stays as it is now."""
+        """Open a point in time: what is read by it stays as it is now. One that comes when the caller has been cancelled is given up."""
+        unwanted = asyncio.Event()
+        opening = self.client.spawn(self._open_point(unwanted))
+        try:
+            await asyncio.wait([opening])
+        except BaseException:
+            unwanted.set()
+            if opening.done() and opening.exception() is None:
+                self.abandon_point(opening.result())
+            raise
+        return opening.result()
+
+    async def _open_point(self, unwanted: asyncio.Event) -> str:
         found = await self.ask("POST", f"/{self.path}/_search/point_in_time?keep_alive={KEEP_ALIVE}&allow_partial_pit_creation=false")
-        return str(found["pit_id"])
+        point = str(found["pit_id"])
+        if unwanted.is_set():
+            await self._close_point(point)
+        return point
 
     async def close_point(self, point: str) -> None:
-        """Give a point in time up."""
-        try:
+        """Give a point in time up, also when the caller is cancelled meanwhile."""
+        await self.client.complete(self._close_point(point))
+
+    def abandon_point(self, point: str) -> None:
+        """Give a point in time up without waiting."""
+        self.client.spawn(self._close_point(point))
+
+    async def _close_point(self, point: str) -> None:
+        with suppress(ServerError, HoldallError):  # it expires by itself, a minute later
             await self.client.request("DELETE", "/_search/point_in_time", {"pit_id": [point]})
-        except ServerError:
-            return  # it has expired
 
     async def page(self, point: str, body: dict[str, Any]) -> list[Any]:
         """Return the next hits of a point in time, and let the body go on behind them."""

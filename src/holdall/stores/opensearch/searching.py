@@ -21,6 +21,7 @@ from holdall.stores.opensearch.values import plain_of
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ELEMENT = path_of(()) + "e"
 _FRAGMENTS = 3
+_HIGHLIGHTED = 999_999  # characters of a text: the server refuses to analyse one more
 _SHARD_TERMS = 50_000
 # Words are weighed by how rare they are in all shards: by those of its own one, each shard would rank in its own way.
 _HOW = "?allow_partial_search_results=false&search_type=dfs_query_then_fetch"
@@ -50,7 +51,8 @@ def search_body(compiler: Compiler, operation: op.Search) -> dict[str, Any]:
     if operation.highlights:
         # Texts are the users': what is marked in them must not become markup.
         fields: dict[str, Any] = {f"{compiler.shape.name(spec)}.{TEXT}": {} for spec in operation.highlights}
-        body["highlight"] = {"encoder": "html", "number_of_fragments": _FRAGMENTS, "fields": fields}
+        how = {"encoder": "html", "number_of_fragments": _FRAGMENTS, "max_analyzer_offset": _HIGHLIGHTED}
+        body["highlight"] = {**how, "fields": fields}
     if operation.facets:
         body["aggs"] = {facet.name: _FACETS[type(facet)](compiler, facet) for facet in operation.facets}
     if operation.suggest is not None:

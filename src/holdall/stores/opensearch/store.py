@@ -13,6 +13,7 @@ from holdall.query import operations as op
 from holdall.record.metadata import ModelInfo
 from holdall.store import BeginOptions, Difference, Transaction
 from holdall.stores.opensearch import by_query, indexes, reading, searching, writing
+from holdall.stores.opensearch.adopting import adopt
 from holdall.stores.opensearch.capabilities import CAPABILITIES, LIMITS, WITH_REFRESH
 from holdall.stores.opensearch.client import Client
 from holdall.stores.opensearch.errors import ServerError, translate
@@ -49,9 +50,11 @@ class OpenSearchStore:
         """Close the connections of the running event loop, and those of loops that have ended."""
         self._loops.shut()
         loop = self._loops.pop()
-        if loop is not None:
-            await loop.client.close(timeout)
-        self._loops.terminate_all()
+        try:
+            if loop is not None:
+                await loop.client.close(timeout)
+        finally:
+            self._loops.terminate_all()
 
     async def ping(self) -> None:
         """Make one round trip."""
@@ -90,18 +93,28 @@ class OpenSearchStore:
     # -- indexes -----------------------------------------------------------------------------------------------------------------------
 
     async def prepare(self, models: Sequence[ModelInfo]) -> None:
-        """Create the indexes that are missing, with their aliases."""
-        for body in [indexes.creation(info, self.settings) for info in models]:  # what cannot be stored is refused before any I/O
-            for index in body:
-                await self._create(index)
+        """Create the indexes that are missing, with their aliases; reserve what has become unique."""
+        # What cannot be stored is refused before any I/O.
+        for info, (records, *reserved) in [(info, indexes.creation(info, self.settings)) for info in models]:
+            there = await self._is_there(records)
+            # Before the records' index: who finds that one without the other knows that there may be records without reservations.
+            for index in reserved:
+                await self._create(indexes.without_reservations(index) if there else index)
+            await self._create(records)
+            if there:
+                await adopt(self._loops.get().requests(info))
 
-    async def _create(self, index: indexes.NewIndex) -> None:
+    async def _is_there(self, index: indexes.NewIndex) -> bool:
         try:
-            if await self._loops.get().client.read("GET", f"/_alias/{quote(index.alias, safe='')}"):
-                return
+            return bool(await self._loops.get().client.read("GET", f"/_alias/{quote(index.alias, safe='')}"))
         except ServerError as exc:
             if exc.status != 404:
                 raise translate(exc, None) from exc
+            return False
+
+    async def _create(self, index: indexes.NewIndex) -> None:
+        if await self._is_there(index):
+            return
         try:
             await self._loops.get().client.request("PUT", f"/{quote(index.name, safe='')}", index.body)
         except ServerError as exc:

@@ -7,7 +7,7 @@ whether its reservation is still its own, and removes its record if not: between
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from hashlib import blake2b
 from time import monotonic, time
@@ -28,6 +28,21 @@ MAPPING = {
     "dynamic": "strict",
     "properties": {"owner": {"type": "keyword"}, "token": {"type": "keyword"}, "at": {"type": "long"}},
 }
+
+
+def mapping_of(sets: Sequence[str]) -> dict[str, Any]:
+    """Return the mapping of the index; it says which sets of fields every record has reservations of."""
+    return {**MAPPING, "_meta": {"reserved": sorted(sets)}}
+
+
+def reserved_in(mappings: Mapping[str, Any]) -> set[str]:
+    """Return the sets of fields that an index has all reservations of, by its mapping."""
+    return set(mappings.get("_meta", {}).get("reserved", ()))
+
+
+def set_name(shape: Shape, fields: Sequence[FieldSpec]) -> str:
+    """Return the name of a set of fields that are unique together."""
+    return "+".join(shape.name(spec) for spec in fields)
 
 
 class Claim(NamedTuple):
@@ -55,7 +70,7 @@ def claims_of(shape: Shape, row: Row) -> dict[str, Claim]:
         if None not in values:
             natives = orjson.dumps([shape.native(spec, value) for spec, value in zip(fields, values, strict=True)])
             digest = blake2b(natives, digest_size=24).hexdigest()
-            claim = Claim(fields, values, f"{'+'.join(shape.name(spec) for spec in fields)}:{digest}")
+            claim = Claim(fields, values, f"{set_name(shape, fields)}:{digest}")
             found[claim.id] = claim
     return found
 
@@ -64,12 +79,12 @@ class OwnerHas(Exception):
     """The record that values are reserved for has one of them already: another writer was quicker.
 
     Attributes:
-        place: of the record, where there are several.
+        place: of the record among those of a bulk write.
     """
 
     def __init__(self, place: int = 0) -> None:
         self.place = place
-        super().__init__()
+        super().__init__(place)
 
 
 class Reservations:
@@ -169,24 +184,37 @@ class Reservations:
         return held
 
     async def _hold_each(self, wanted: Sequence[tuple[int, str, Claim]], held: list[list[Held]]) -> None:
+        made = await self._create_each([(owner, claim) for _, owner, claim in wanted])
+        for (place, _, _), found in zip(wanted, made, strict=True):
+            if found is not None:
+                held[place].append(found)
+        for (place, owner, claim), found in zip(wanted, made, strict=True):
+            if found is None:
+                try:
+                    held[place].append(await self._hold(claim, owner))
+                except OwnerHas:
+                    raise OwnerHas(place) from None
+
+    async def _create_each(self, wanted: Sequence[tuple[str, Claim]]) -> list[Held | None]:
+        """Return what could be reserved at once."""
         lines = Lines()
         tokens = [uuid4().hex for _ in wanted]
-        for (_, owner, claim), token in zip(wanted, tokens, strict=True):
+        for (owner, claim), token in zip(wanted, tokens, strict=True):
             lines.add({"create": {"_id": claim.id}}, {"owner": owner, "token": token, "at": int(time() * 1000)})
-        path = f"/{self._path}/_bulk?require_alias=true"
-        answer = await self._requests.send("POST", path, bytes(lines.buffer))
-        slow: list[tuple[int, str, Claim]] = []
-        for (place, owner, claim), token, item in zip(wanted, tokens, answer["items"], strict=True):
-            done = item["create"]
-            if done["status"] < 300:
-                held[place].append(Held(claim, token, done["_seq_no"], done["_primary_term"]))
-            else:
-                slow.append((place, owner, claim))
-        for place, owner, claim in slow:
-            try:
-                held[place].append(await self._hold(claim, owner))
-            except OwnerHas:
-                raise OwnerHas(place) from None
+        answer = await self._requests.send("POST", f"/{self._path}/_bulk?require_alias=true", bytes(lines.buffer))
+        done = [item["create"] for item in answer["items"]]
+        return [
+            Held(claim, token, item["_seq_no"], item["_primary_term"]) if item["status"] < 300 else None
+            for (_, claim), token, item in zip(wanted, tokens, done, strict=True)
+        ]
+
+    async def adopt(self, wanted: Sequence[tuple[str, Claim]]) -> None:
+        """Reserve values for the records that have them. Raises ``DuplicateKeyError``."""
+        made = await self._create_each(wanted) if wanted else []
+        for (owner, claim), found in zip(wanted, made, strict=True):
+            if found is None:
+                with suppress(OwnerHas):  # and its reservation too
+                    await self._hold(claim, owner)
 
     # -- giving up ---------------------------------------------------------------------------------------------------------------------
 

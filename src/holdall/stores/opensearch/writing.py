@@ -17,13 +17,16 @@ from holdall.stores.opensearch.values import plain_of
 
 # The version is the model's own: the server's sequence numbers start anew in a new index, where a stale one could fit again.
 # Texts are constant, values are parameters: the server compiles each text once, and refuses too many new ones.
-_IF_VERSION = "if (((Number)ctx._source[params.f]).longValue() != ((Number)params.v).longValue()) { ctx.op = 'none' } else { %s }"
+# A record that was stored before its model had a version has none.
+_IF_VERSION = (
+    "Number n = ctx._source[params.f]; if (n == null || n.longValue() != ((Number)params.v).longValue()) { ctx.op = 'none' } else { %s }"
+)
 UPDATE_AT = _IF_VERSION % "ctx._source.putAll(params.d)"
 DELETE_AT = _IF_VERSION % "ctx.op = 'delete'"
 DELETE = "ctx.op = 'delete'"
 UPSERT = (
     "Map d = new HashMap(params.d); for (f in params.k) { d[f] = ctx._source[f] } "
-    "if (params.f != null) { d[params.f] = ((Number)ctx._source[params.f]).longValue() + 1 } ctx._source = d"
+    "if (params.f != null) { Number n = ctx._source[params.f]; d[params.f] = (n == null ? 0L : n.longValue()) + 1 } ctx._source = d"
 )
 _RETRIES = "&retry_on_conflict=1000"
 _ATTEMPTS = 1000
@@ -73,7 +76,7 @@ async def _keep(requests: ModelRequests, reservations: Reservations, held: Seque
     """Remove our record if we were so slow that another one has the value."""
     lost = await reservations.lost(held)
     if lost is not None:
-        await _remove(requests, key)
+        await requests.client.complete(_remove(requests, key))
         await reservations.release([item for item in held if item.claim is not lost])
         raise reservations.refuse(lost)
 
@@ -165,7 +168,7 @@ def _target(found: Mapping[str, Any], requests: ModelRequests, action: str) -> s
     return f"{path}{requests.write}&if_seq_no={found['_seq_no']}&if_primary_term={found['_primary_term']}"
 
 
-async def _replace(requests: ModelRequests, found: Mapping[str, Any], after: Row, part: Mapping[str, Any]) -> bool:
+async def replace(requests: ModelRequests, found: Mapping[str, Any], after: Row, part: Mapping[str, Any]) -> bool:
     """Change a record as it was read, with its reservations; False when it has changed meanwhile."""
     shape, owner = requests.shape, str(found["_id"])
     old, new = claims_of(shape, shape.plain_row(found["_source"])), claims_of(shape, after)
@@ -176,14 +179,36 @@ async def _replace(requests: ModelRequests, found: Mapping[str, Any], after: Row
         return False
     given_up = await reservations.owned([(old[id], owner) for id in old.keys() - new.keys()])
     try:
-        await requests.client.request("POST", _target(found, requests, "_update"), {"doc": part})
+        done = await requests.client.request("POST", _target(found, requests, "_update"), {"doc": part})
     except ServerError as exc:
         await reservations.give_up(held)
         if exc.status in (CONFLICT, MISSING):
             return False
         raise translate(exc, requests.info.label) from exc
+    lost = await reservations.lost(held)
+    if lost is not None:
+        await requests.client.complete(_put_back(requests, found, part, done, [item.claim for item in given_up]))
+        await reservations.release([item for item in held if item.claim is not lost])
+        raise reservations.refuse(lost)
     await reservations.release(given_up)
     return True
+
+
+async def _put_back(
+    requests: ModelRequests, found: Mapping[str, Any], part: Mapping[str, Any], done: Mapping[str, Any], claims: Sequence[Claim]
+) -> None:
+    """Undo a change that was so slow that another record has the value, after making sure of the values that it gave up."""
+    try:
+        await Reservations(requests).hold(claims, str(found["_id"]))
+    except OwnerHas:
+        return
+    now = {**found, "_seq_no": done["_seq_no"], "_primary_term": done["_primary_term"]}
+    before = {name: found["_source"].get(name) for name in part}
+    try:
+        await requests.client.request("POST", _target(now, requests, "_update"), {"doc": before})
+    except ServerError as exc:
+        if exc.status not in (CONFLICT, MISSING):  # what others have made of it since is theirs
+            raise translate(exc, requests.info.label) from exc
 
 
 async def _update_unique(requests: ModelRequests, operation: op.Update, part: Mapping[str, Any]) -> bool:
@@ -196,7 +221,7 @@ async def _update_unique(requests: ModelRequests, operation: op.Update, part: Ma
         if operation.version is not None and info.version is not None and before[info.version.position] != operation.version:
             return False
         values = dict(zip([spec.position for spec in operation.fields], operation.values, strict=True))
-        if await _replace(requests, found, tuple([values.get(place, value) for place, value in enumerate(before)]), part):
+        if await replace(requests, found, tuple([values.get(place, value) for place, value in enumerate(before)]), part):
             return True
     raise _too_busy(requests)
 
@@ -239,9 +264,9 @@ async def _upsert_unique(requests: ModelRequests, operation: op.Upsert) -> list[
             before = shape.plain_row(found["_source"])
             kept = {spec.position: before[spec.position] for spec in operation.keep}
             if info.version is not None:
-                kept[info.version.position] = before[info.version.position] + 1
+                kept[info.version.position] = (before[info.version.position] or 0) + 1
             after = tuple([kept.get(place, value) for place, value in enumerate(row)])
-            if not await _replace(requests, found, after, shape.to_document(after)):
+            if not await replace(requests, found, after, shape.to_document(after)):
                 continue
         return [after[spec.position] for spec in operation.returning]
     raise _too_busy(requests)
@@ -305,7 +330,13 @@ async def _insert_chunk(requests: ModelRequests, chunk: _Chunk) -> Sequence[int]
         held = await reservations.hold_many(_claims(requests, chunk.rows)) if requests.info.uniques else []
     except OwnerHas as exc:
         raise key_taken(requests, chunk.rows[exc.place]) from None
-    items = await requests.create_all(chunk.lines)
+    try:
+        items = await requests.create_all(chunk.lines)
+    except HoldallError as exc:
+        exc.written = [places[number] for number in exc.written]
+        if isinstance(exc.__cause__, ServerError):
+            await reservations.give_up([item for mine in held for item in mine])
+        raise
     failed = [] if items is None else [place for place, item in enumerate(items) if "error" in item]
     if items is not None and failed:
         await reservations.give_up([item for place in failed for item in held[place]] if held else [])
@@ -333,23 +364,45 @@ def _error_of(requests: ModelRequests, row: Row, item: Item) -> HoldallError:
 
 
 async def delete_many(requests: ModelRequests, operation: op.DeleteMany) -> int:
-    """Remove records by key; return how many there were."""
-    if requests.info.uniques:
-        found = [await delete(requests, op.Delete(operation.info, key, None)) for key in operation.keys]
-        return sum(found)
+    """Remove records by key; return how many there were. An error tells as that of ``insert_many`` does."""
+    done: list[int] = []
     removed = 0
-    for start in range(0, len(operation.keys), _BULK):
-        lines = Lines()
-        keys = operation.keys[start : start + _BULK]
-        for key in keys:
-            lines.add({"delete": {"_id": requests.id_of(key)}})
-        items = await requests.bulk(lines)
-        for item in items:
-            if "error" in item:
-                error = error_of_item(item)
-                raise translate(error, requests.info.label) from error
-            removed += item["status"] != MISSING
+    work = _delete_each if requests.info.uniques else _delete_chunk
+    try:
+        for start in range(0, len(operation.keys), _BULK):
+            removed += await work(requests, operation, start, done)
+    except HoldallError as exc:
+        exc.written = done
+        raise
     return removed
+
+
+async def _delete_each(requests: ModelRequests, operation: op.DeleteMany, start: int, done: list[int]) -> int:
+    removed = 0
+    for place, key in enumerate(operation.keys[start : start + _BULK], start):
+        removed += await delete(requests, op.Delete(operation.info, key, None))
+        done.append(place)
+    return removed
+
+
+async def _delete_chunk(requests: ModelRequests, operation: op.DeleteMany, start: int, done: list[int]) -> int:
+    lines = Lines()
+    keys = operation.keys[start : start + _BULK]
+    for key in keys:
+        lines.add({"delete": {"_id": requests.id_of(key)}})
+    try:
+        items = await requests.bulk(lines)
+    except HoldallError as exc:
+        done += [start + place for place in exc.written]
+        raise
+    done += [start + place for place, item in enumerate(items) if "error" not in item]
+    errors = {start + place: error_of_item(item) for place, item in enumerate(items) if "error" in item}
+    if errors:
+        reasons = {place: translate(error, requests.info.label) for place, error in errors.items()}
+        first = next(iter(errors))
+        reasons[first].reasons = [reasons.get(place) for place in range(len(operation.keys))]
+        raise reasons[first] from errors[first]
+    return sum(item["status"] != MISSING for item in items)
 
 
 WRITES: Run = {
