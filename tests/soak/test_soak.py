@@ -43,7 +43,8 @@ async def test_a_short_soak_breaks_no_invariant(engine: str) -> None:
 
 async def test_a_soak_tells_when_coins_are_made(engine: str) -> None:
     async def forge(witness: Witness) -> None:
-        await witness.run("update bank_purse set coins = coins + 1 where id = 0")
+        # With its version: a worker that has read the purse before would write over the coin, and nobody would know.
+        await witness.run("update bank_purse set coins = coins + 1, version = version + 1 where id = 0")
 
     report = await soak(engine, 0.4, seed=1, meanwhile=forge)
 
