@@ -7,12 +7,9 @@ is in use, the pool counts as many as are open before the server, every read get
 from __future__ import annotations
 
 import asyncio
-import inspect
 import itertools
-import re
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from types import CoroutineType
+from collections.abc import AsyncGenerator
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
@@ -27,7 +24,7 @@ from holdall.query.stream import Stream
 from holdall.record.metadata import model_info
 from holdall.stores.dynamodb.layout import layout_of
 from holdall.stores.dynamodb.uniques import Uniques
-from tests.stress.rig import FEW, LIMIT
+from tests.stress.remote import POOL_SIZE, SHELVES, RemoteRig, Work, unswept
 from tests.stress.ways import WAYS, Way
 
 
@@ -66,10 +63,7 @@ class Numbered(NamedTuple):
 
 
 MODELS = (Part, Shelf)
-POOL_SIZE = 3
 MANY = 60  # records of two transactions
-SHELVES = 9
-Work = Callable[[Backend, str], Awaitable[object]]
 _boxes = map("box {}".format, itertools.count(1))
 
 
@@ -120,7 +114,7 @@ async def _stream(backend: Backend, box: str) -> None:
 
 async def _stream_segments(backend: Backend, box: str) -> None:
     del box
-    assert sorted([shelf.id async for shelf in backend.query(Shelf).allow_scan().stream(batch=5)]) == list(range(SHELVES))
+    assert sorted([shelf.id async for shelf in backend.query(Shelf).allow_scan().stream(batch=5)]) == list(SHELVES)
 
 
 async def _stream_break(backend: Backend, box: str) -> None:
@@ -199,14 +193,8 @@ OPERATIONS: dict[str, Work] = {
 # -- what is left ----------------------------------------------------------------------------------------------------------------------
 
 
-class Rig:
-    """A backend behind a proxy that counts connections, and a witness beside it."""
-
-    def __init__(self, backend: Backend, witness: Backend, proxy: holdall.testing.Proxy, prefix: str) -> None:
-        self.backend = backend
-        self.witness = witness
-        self._proxy = proxy
-        self._layout = layout_of(model_info(Part), prefix)
+class Rig(RemoteRig):
+    """Looks at DynamoDB's records and reservations."""
 
     async def stored(self) -> str:
         """Return a new box with three parts."""
@@ -214,87 +202,32 @@ class Rig:
         await self.witness.create_many([Part(box=box, number=number, name=f"{box} {number}", place=box) for number in (1, 2, 3)])
         return box
 
-    async def verify(self, box: str) -> None:
-        """Look at what is left behind."""
-        await _until(lambda: not _left(), "tasks still run")
-        self.check_pool()
-        others = [number % SHELVES for number in range(2 * POOL_SIZE)]
-        found = await asyncio.gather(*(self.backend.get(Shelf, number) for number in others))
-        assert [shelf.id for shelf in found] == others
-        self.check_pool()
-        await _until(lambda: self._proxy.open_connections == self.size, "connections are open that the pool does not know")
+    async def check_stored(self, box: str) -> None:
+        """Records and reservations agree, as soon as what was sent is applied."""
         async with asyncio.timeout(10):
-            while not await self._agrees(box):  # a write that was sent is applied in between
+            while not await self._agrees(box):
                 await anyio.lowlevel.checkpoint()
 
-    @property
-    def size(self) -> int:
-        """How many connections the pool has."""
-        return int(self.backend.store.stats().get("size", 0))
-
-    def check_pool(self) -> None:
-        """Nothing is in use."""
-        stats = self.backend.store.stats()
-        assert (stats["in_use"], stats["waiting"]) == (0, 0)
-        assert stats["size"] <= POOL_SIZE
-
     def cool(self) -> None:
-        """Close what is idle, so that the next request opens a connection."""
+        """Close what is idle."""
         store: Any = self.backend.store
         store._links.get().transport.carrier._pool._abort_idle()
 
     async def _agrees(self, box: str) -> bool:
         """Tell whether records and reservations agree, and no record is half of what was written."""
         store: Any = self.witness.store
+        layout = layout_of(model_info(Part), "")
         records = await parts(self.witness, box)
         names = [f"{box} {end}" for end in (*range(1, 4), 7, "new", *range(10, 10 + MANY))]
-        specs = self._layout.info.uniques[0]
-        row = dict.fromkeys(self._layout.info.fields)
-        by_text = {Uniques(self._layout, {}, None).reservation(specs, [*{**row, specs[0]: name}.values()]): name for name in names}
-        body = {self._layout.side: {"Keys": [{"u": {"S": text}} for text in by_text], "ConsistentRead": True}}
+        specs = layout.info.uniques[0]
+        row = dict.fromkeys(layout.info.fields)
+        by_text = {Uniques(layout, {}, None).reservation(specs, [*{**row, specs[0]: name}.values()]): name for name in names}
+        body = {layout.side: {"Keys": [{"u": {"S": text}} for text in by_text], "ConsistentRead": True}}
         answer = await store._links.get().transport.call("BatchGetItem", {"RequestItems": body})
-        held = {by_text[item["u"]["S"]]: int(item["k"]["M"]["number"]["N"]) for item in answer["Responses"][self._layout.side]}
+        held = {by_text[item["u"]["S"]]: int(item["k"]["M"]["number"]["N"]) for item in answer["Responses"][layout.side]}
         many = sum(record.number >= 10 for record in records)
         assert all(record.balance in (100, 101) for record in records)
         return held == {record.name: record.number for record in records if record.name is not None} and many in (0, 50, MANY)
-
-    async def sweep(self, name: str) -> int:
-        """Cancel an operation at every suspension in every way, with connections that are open and without; return how many there are."""
-        most = 0
-        for way, cold in itertools.product(WAYS, (False, True)):
-            k = 1
-            while await self._cancelled(way, OPERATIONS[name], k, cold=cold):
-                most = max(most, k)
-                assert k < LIMIT, f"it was suspended more than {LIMIT} times"
-                k += 1 + k // FEW
-        return most
-
-    async def _cancelled(self, way: Way, work: Work, k: int, *, cold: bool) -> bool:
-        box = await self.stored()
-        if cold:
-            self.cool()
-        reached = await way(work(self.backend, box), k)
-        await self.verify(box)
-        return reached
-
-
-def _left() -> list[asyncio.Task[Any]]:
-    """Return the tasks of this loop beside the current one and those of the proxy."""
-    found: list[asyncio.Task[Any]] = []
-    for task in asyncio.all_tasks() - {asyncio.current_task()}:
-        work = task.get_coro()
-        if not (isinstance(work, CoroutineType) and work.cr_code.co_filename == inspect.getfile(holdall.testing.Proxy)):
-            found.append(task)
-    return found
-
-
-async def _until(condition: Callable[[], bool], otherwise: str) -> None:
-    try:
-        async with asyncio.timeout(5):
-            while not condition():
-                await anyio.lowlevel.checkpoint()
-    except TimeoutError:
-        pytest.fail(f"{otherwise}: {_left()}")
 
 
 @pytest.fixture
@@ -308,8 +241,8 @@ async def rig(dynamodb_url: str) -> AsyncGenerator[Rig]:
         async with holdall.open(dynamodb_url) as witness, holdall.open(dynamodb_url, **options) as backend:
             await witness.drop(*MODELS, Scrap)
             await witness.initialize(*MODELS)
-            await witness.create_many([Shelf(id=number) for number in range(SHELVES)])
-            yield Rig(backend, witness, proxy, "")
+            await witness.create_many([Shelf(id=number) for number in SHELVES])
+            yield Rig(backend, witness, proxy, Shelf)
             await witness.drop(*MODELS, Scrap)
 
 
@@ -318,58 +251,26 @@ async def rig(dynamodb_url: str) -> AsyncGenerator[Rig]:
 
 @pytest.mark.parametrize("name", OPERATIONS)
 async def test_a_cancelled_operation_harms_nothing(rig: Rig, name: str) -> None:
-    assert await rig.sweep(name) >= 1
+    assert await rig.sweep(OPERATIONS[name], itertools.product(WAYS, (False, True))) >= 1
 
 
 async def test_a_cancelled_close_leaves_nothing(rig: Rig) -> None:
-    """It is called while others read."""
-    box = await rig.stored()
-    for way in WAYS:
-        for k in range(1, LIMIT):
-            reading = [asyncio.create_task(rig.backend.get(Shelf, number)) for number in range(POOL_SIZE + 1)]
-            await anyio.lowlevel.checkpoint()
-            reached = await way(rig.backend.close(), k)
-            await asyncio.wait(reading)
-            assert all(isinstance(task.exception(), holdall.HoldallError | None) for task in reading)
-            await rig.backend.open()
-            await rig.verify(box)
-            if not reached:
-                break
+    await rig.sweep_close()
 
 
 async def test_a_cancelled_open_leaves_nothing(rig: Rig) -> None:
-    box = await rig.stored()
-    for way in WAYS:
-        for k in range(1, LIMIT):
-            await rig.backend.close()
-            reached = await way(rig.backend.open(), k)
-            await rig.backend.open()
-            await rig.verify(box)
-            if not reached:
-                break
+    await rig.sweep_open()
 
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_cancelled_wait_for_a_connection_harms_nobody(rig: Rig, way: Way) -> None:
-    box = await rig.stored()
-    for k in range(1, LIMIT):
-        others = [asyncio.create_task(rig.backend.get(Shelf, number % SHELVES)) for number in range(2 * POOL_SIZE)]
-        await anyio.lowlevel.checkpoint()
-        reached = await way(rig.backend.get(Part, (box, 1)), k)
-        assert [shelf.id for shelf in await asyncio.gather(*others)] == [number % SHELVES for number in range(2 * POOL_SIZE)]
-        await rig.verify(box)
-        if not reached:
-            return
+    await rig.sweep_wait(way, OPERATIONS["get"])
 
 
 def test_the_sweep_has_every_public_operation() -> None:
-    text = inspect.getsource(sys.modules[__name__])
-    public = {
-        name
-        for kind in (Backend, QueryBuilder, Stream)
-        for name, _ in inspect.getmembers(kind, inspect.iscoroutinefunction)
-        # What other parts of the library call, and what DynamoDB refuses.
-        if not name.startswith("_") and name not in {"run_operation", "open_stream", "reindex", "run"}
-    }
+    ours = "other parts of the library call it"
+    beside = {"run_operation": ours, "open_stream": ours, "reindex": "DynamoDB refuses it", "run": "DynamoDB has no sessions"}
+    # Opening and closing are swept by the rig.
+    beside |= {"open": "the rig's", "close": "the rig's"}
 
-    assert {name for name in public if not re.search(rf"\.{name}\(", text)} == set()
+    assert unswept(sys.modules[__name__], (Backend, QueryBuilder, Stream), beside) == set()

@@ -8,16 +8,12 @@ can be had after the grace.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import itertools
-import re
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from types import CoroutineType
+from collections.abc import AsyncGenerator
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
-import anyio.lowlevel
 import pytest
 
 import holdall
@@ -29,7 +25,7 @@ from holdall.query.stream import Stream
 from holdall.record.metadata import model_info
 from holdall.stores.opensearch.requests import ModelRequests
 from holdall.stores.opensearch.unique import claims_of
-from tests.stress.rig import FEW, LIMIT
+from tests.stress.remote import POOL_SIZE, SHELVES, RemoteRig, Work, unswept
 from tests.stress.ways import WAYS, Way
 
 
@@ -67,11 +63,8 @@ class Numbered(NamedTuple):
 
 
 MODELS = (Part, Shelf)
-POOL_SIZE = 3
 MANY = 12  # records of several requests
-SHELVES = 9
 GRACE = 0.5
-Work = Callable[[Backend, int], Awaitable[object]]
 _boxes = itertools.count(1)
 
 
@@ -200,13 +193,11 @@ OPERATIONS: dict[str, Work] = {
 # -- what is left ----------------------------------------------------------------------------------------------------------------------
 
 
-class Rig:
-    """A backend behind a proxy that counts connections, and a witness beside it."""
+class Rig(RemoteRig):
+    """Looks at OpenSearch's records, reservations and points in time."""
 
-    def __init__(self, backend: Backend, witness: Backend, proxy: holdall.testing.Proxy) -> None:
-        self.backend = backend
-        self.witness = witness
-        self._proxy = proxy
+    def __init__(self, backend: Backend, witness: Backend, proxy: holdall.testing.Proxy, shelf: type[Model]) -> None:
+        super().__init__(backend, witness, proxy, shelf)
         self._stale: set[str] = set()
 
     async def stored(self) -> int:
@@ -215,31 +206,13 @@ class Rig:
         await self.witness.create_many([part(box, number) for number in (1, 2, 3)])
         return box
 
-    async def verify(self, box: int) -> None:
-        """Look at what is left behind."""
-        await _until(lambda: not _left(), "tasks still run")
-        self.check_pool()
-        others = [number % SHELVES for number in range(2 * POOL_SIZE)]
-        found = await asyncio.gather(*(self.backend.get(Shelf, number) for number in others))
-        assert [shelf.id for shelf in found] == others
-        self.check_pool()
-        await _until(lambda: self._proxy.open_connections == self.size, "connections are open that the pool does not know")
+    async def check_stored(self, box: int) -> None:
+        """Look at points in time and records."""
         await self._check_points()
         await self._check_records(box)
 
-    @property
-    def size(self) -> int:
-        """How many connections the pool has."""
-        return int(self.backend.store.stats().get("size", 0))
-
-    def check_pool(self) -> None:
-        """Nothing is in use."""
-        stats = self.backend.store.stats()
-        assert (stats["in_use"], stats["recovering"], stats["waiting"]) == (0, 0, 0)
-        assert stats["size"] <= POOL_SIZE
-
     def cool(self) -> None:
-        """Close what is idle, so that the next request opens a connection."""
+        """Distrust what is idle."""
         store: Any = self.backend.store
         for connection in store._loops.get().client._transport.connection_pool.connections:
             connection.pool._suspect_idle()
@@ -283,45 +256,6 @@ class Rig:
         async with asyncio.timeout(GRACE + 10):
             await self.witness.create_many([Part(id=-number, box=0, name=text) for number, text in enumerate(stale)])
 
-    async def sweep(self, operation: str) -> int:
-        """Cancel an operation at every suspension in every way, with connections that are open and without; return how many there are."""
-        most = 0
-        for way, cold in ((way, way is WAYS[0]) for way in (*WAYS, WAYS[0])):
-            k = 1
-            while await self._cancelled(way, OPERATIONS[operation], k, cold=cold):
-                most = max(most, k)
-                assert k < LIMIT, f"it was suspended more than {LIMIT} times"
-                k += 1 + k // FEW
-        await self.check_stale()
-        return most
-
-    async def _cancelled(self, way: Way, work: Work, k: int, *, cold: bool) -> bool:
-        box = await self.stored()
-        if cold:
-            self.cool()
-        reached = await way(work(self.backend, box), k)
-        await self.verify(box)
-        return reached
-
-
-def _left() -> list[asyncio.Task[Any]]:
-    """Return the tasks of this loop beside the current one and those of the proxy."""
-    found: list[asyncio.Task[Any]] = []
-    for task in asyncio.all_tasks() - {asyncio.current_task()}:
-        work = task.get_coro()
-        if not (isinstance(work, CoroutineType) and work.cr_code.co_filename == inspect.getfile(holdall.testing.Proxy)):
-            found.append(task)
-    return found
-
-
-async def _until(condition: Callable[[], bool], otherwise: str) -> None:
-    try:
-        async with asyncio.timeout(5):
-            while not condition():
-                await anyio.lowlevel.checkpoint()
-    except TimeoutError:
-        pytest.fail(f"{otherwise}: {_left()}")
-
 
 @pytest.fixture
 async def rig(opensearch_url: str) -> AsyncGenerator[Rig]:
@@ -337,8 +271,8 @@ async def rig(opensearch_url: str) -> AsyncGenerator[Rig]:
     ):
         await witness.drop(*MODELS, Scrap)
         await witness.initialize(*MODELS)
-        await witness.create_many([Shelf(id=number, text="a fox") for number in range(SHELVES)])
-        yield Rig(backend, witness, proxy)
+        await witness.create_many([Shelf(id=number, text="a fox") for number in SHELVES])
+        yield Rig(backend, witness, proxy, Shelf)
         await witness.drop(*MODELS, Scrap)
 
 
@@ -347,7 +281,8 @@ async def rig(opensearch_url: str) -> AsyncGenerator[Rig]:
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 async def test_a_cancelled_operation_harms_nothing(rig: Rig, operation: str) -> None:
-    assert await rig.sweep(operation) >= 1
+    assert await rig.sweep(OPERATIONS[operation], [*((way, False) for way in WAYS), (WAYS[0], True)]) >= 1
+    await rig.check_stale()
 
 
 @pytest.mark.parametrize("way", [WAYS[0], WAYS[-1]])
@@ -363,54 +298,22 @@ async def test_a_cancelled_reindex_blocks_nobody(rig: Rig, way: Way) -> None:
 
 
 async def test_a_cancelled_close_leaves_nothing(rig: Rig) -> None:
-    """It is called while others read."""
-    box = await rig.stored()
-    for way in WAYS:
-        for k in range(1, LIMIT):
-            reading = [asyncio.create_task(rig.backend.get(Shelf, number)) for number in range(POOL_SIZE + 1)]
-            await anyio.lowlevel.checkpoint()
-            reached = await way(rig.backend.close(), k)
-            await asyncio.wait(reading)
-            assert all(isinstance(task.exception(), holdall.HoldallError | None) for task in reading)
-            await rig.backend.open()
-            await rig.verify(box)
-            if not reached:
-                break
+    await rig.sweep_close()
 
 
 async def test_a_cancelled_open_leaves_nothing(rig: Rig) -> None:
-    box = await rig.stored()
-    for way in WAYS:
-        for k in range(1, LIMIT):
-            await rig.backend.close()
-            reached = await way(rig.backend.open(), k)
-            await rig.backend.open()
-            await rig.verify(box)
-            if not reached:
-                break
+    await rig.sweep_open()
 
 
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_cancelled_wait_for_a_connection_harms_nobody(rig: Rig, way: Way) -> None:
-    box = await rig.stored()
-    for k in range(1, LIMIT):
-        others = [asyncio.create_task(rig.backend.get(Shelf, number % SHELVES)) for number in range(2 * POOL_SIZE)]
-        await anyio.lowlevel.checkpoint()
-        reached = await way(rig.backend.get(Part, key(box, 1)), k)
-        assert [shelf.id for shelf in await asyncio.gather(*others)] == [number % SHELVES for number in range(2 * POOL_SIZE)]
-        await rig.verify(box)
-        if not reached:
-            return
+    await rig.sweep_wait(way, OPERATIONS["get"])
 
 
 def test_the_sweep_has_every_public_operation() -> None:
-    text = inspect.getsource(sys.modules[__name__])
-    public = {
-        name
-        for kind in (Backend, QueryBuilder, SearchBuilder, Stream)
-        for name, _ in inspect.getmembers(kind, inspect.iscoroutinefunction)
-        # What other parts of the library call, and what OpenSearch refuses.
-        if not name.startswith("_") and name not in {"run_operation", "open_stream", "run"}
-    }
+    ours = "other parts of the library call it"
+    beside = {"run_operation": ours, "open_stream": ours, "run": "OpenSearch has no sessions"}
+    # Opening and closing are swept by the rig.
+    beside |= {"open": "the rig's", "close": "the rig's"}
 
-    assert {name for name in public if not re.search(rf"\.{name}\(", text)} == set()
+    assert unswept(sys.modules[__name__], (Backend, QueryBuilder, SearchBuilder, Stream), beside) == set()
