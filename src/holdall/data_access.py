@@ -350,7 +350,10 @@ class DataAccess:
     # -- writing many ----------------------------------------------------------------------------------------------------------------
 
     async def create_many(self, records: Iterable[M]) -> list[M]:
-        """Store new records of one model, all or nothing; return them. Errors as ``create``."""
+        """Store new records of one model; return them. Errors as ``create``.
+
+        All or nothing where the store promises ``ATOMIC_BULK``; elsewhere the error's ``written`` are the places of what is stored.
+        """
         found = list(records)
         if not found:
             return found
@@ -368,7 +371,10 @@ class DataAccess:
         return found
 
     async def delete_many(self, records: Iterable[Record]) -> int:
-        """Remove records of one model by key, whatever their versions, all or nothing; return how many there were."""
+        """Remove records of one model by key, whatever their versions; return how many there were.
+
+        All or nothing where the store promises ``ATOMIC_BULK``; elsewhere some may be gone when there is an error.
+        """
         found = list(records)
         if not found:
             return 0

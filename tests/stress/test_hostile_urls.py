@@ -40,7 +40,7 @@ urls = st.builds(
     st.sampled_from(SCHEMES),
     st.sampled_from(("user", f"user:{SECRET}", f"us%20er:{SECRET}%ff", f":{SECRET}", f"a:b:{SECRET}", "")),
     st.sampled_from(HOSTS) | texts,
-    texts | st.sampled_from(("db", "", "/tmp/x.db", "?", "#fragment")),
+    texts | st.sampled_from(("db", "", "/dir/x.db", "?", "#fragment")),
     st.sampled_from(PARAMETERS) | texts,
     st.sampled_from(VALUES) | texts,
     st.sampled_from(PARAMETERS),

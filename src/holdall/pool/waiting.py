@@ -50,7 +50,7 @@ class WaitingLine(Generic[C]):
             self._watch(deadline)
         try:
             return await future
-        except BaseException:
+        except BaseException:  # a cancel above all: a slot that has come all the same must not be lost
             self.futures.pop(future, None)
             if future.done() and not future.cancelled() and future.exception() is None:
                 pass_on(future.result())

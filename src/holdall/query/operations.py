@@ -90,7 +90,7 @@ class Insert(NamedTuple):
 
 
 class InsertMany(NamedTuple):
-    """Store new records, all or nothing → the generated keys in the order of the rows, else None."""
+    """Store new records, all or nothing where that is promised → the generated keys in the order of the rows, else None."""
 
     info: ModelInfo
     rows: Sequence[tuple[Any, ...]]

@@ -66,7 +66,7 @@ class Stream(Generic[T_co]):
         except CancelledError:
             self._abandon()
             raise
-        except BaseException:
+        except BaseException:  # whatever ends the query, its connection goes back
             await self.aclose()
             raise
         if not self._batch:

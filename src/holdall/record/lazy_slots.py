@@ -12,8 +12,8 @@ from typing import Any
 import pydantic
 
 
-class LazySlot:
-    """Stands before a slot of ``BaseModel``'s in a subclass: reading what is empty fills it."""
+class _LazySlot:
+    """Stands before a slot of ``BaseModel``'s in a subclass: reading what is empty fills it. ``_lazy`` adds how it is written."""
 
     __slots__ = ("_default", "_read", "_write")
 
@@ -33,15 +33,11 @@ class LazySlot:
             self._write(instance, value)
             return value
 
-    def __set__(self, instance: Any, value: Any) -> None:
-        """Fill the slot."""
-        self._write(instance, value)
-
 
 def _lazy(name: str, default: Callable[[Any], Any]) -> Any:
     slot = pydantic.BaseModel.__dict__[name]
     # The slot's own function, without a frame of ours: validation fills all three.
-    return type("LazySlot", (LazySlot,), {"__slots__": (), "__set__": staticmethod(slot.__set__)})(slot, default)
+    return type(name, (_LazySlot,), {"__slots__": (), "__set__": staticmethod(slot.__set__)})(slot, default)
 
 
 def _extra(cls: Any) -> dict[str, Any] | None:

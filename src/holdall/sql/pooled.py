@@ -253,7 +253,7 @@ class PooledTransaction(Generic[C]):
             if known is error:
                 raise
             raise known from error
-        except BaseException:
+        except BaseException:  # a cancel: the exchange is broken off, and the connection with it
             self.abandon()
             raise
         if slot.dirty and not self._store.wire.is_in_transaction(slot.connection):

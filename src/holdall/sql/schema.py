@@ -163,20 +163,21 @@ def _terms(
 ) -> list[Any]:
     """Return what an index is made of: fields, and whether they descend."""
     prefixes = dialect.prefixes(info, [spec for spec, _ in fields])
-    if not whole:
-        return [_term(table, spec, dialect, descending=descending, prefix=prefixes.get(spec)) for spec, descending in fields]
-    return [
-        _term(table, spec, dialect, descending=descending, prefix=None)
-        if dialect.digest is None or spec not in prefixes
+    return [_term(table, spec, dialect, descending=descending, prefix=prefixes.get(spec), whole=whole) for spec, descending in fields]
+
+
+def _term(
+    table: sa.Table, spec: FieldSpec, dialect: SchemaDialect, *, descending: bool, prefix: int | None, whole: bool
+) -> Any:
+    name = quote(spec.stored_name)
+    text: str | None = None
+    if prefix is not None and whole:
+        text = None if dialect.digest is None else f"({dialect.digest.format(name)})"
+    elif prefix is not None:
+        text = f"{name}({prefix:d})"
+    if text is not None:
         # SQLAlchemy reads ":name" as a parameter, also in a quoted name.
-        else sa.text(f"({dialect.digest.format(quote(spec.stored_name))})".replace(":", "\\:"))
-        for spec, descending in fields
-    ]
-
-
-def _term(table: sa.Table, spec: FieldSpec, dialect: SchemaDialect, *, descending: bool, prefix: int | None) -> Any:
-    if prefix is not None:
-        return sa.text(f"{quote(spec.stored_name)}({prefix:d}){' DESC' if descending else ''}".replace(":", "\\:"))
+        return sa.text(f"{text}{' DESC' if descending else ''}".replace(":", "\\:"))
     column: Any = table.c[spec.stored_name]
     if not descending:
         return column

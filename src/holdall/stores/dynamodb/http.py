@@ -187,7 +187,7 @@ class HttpPool:
         timer = self._loop.call_later(timeout, _expire, waiter)
         try:
             answer = await waiter
-        except BaseException:
+        except BaseException:  # also a cancel: the answer may still come, and must be nobody else's
             self._busy.discard(connection)
             connection.abort()
             self._wake()

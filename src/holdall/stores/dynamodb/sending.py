@@ -41,7 +41,7 @@ async def together(work: Iterable[Callable[[], Awaitable[T]]], at_once: int = _A
                 return None
             try:
                 return await step()
-            except BaseException:
+            except BaseException:  # also a cancel, behind which nothing more is begun
                 failed = True
                 raise
 

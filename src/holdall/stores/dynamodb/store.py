@@ -230,7 +230,7 @@ class _Link:
                 await asyncio.wait([self._opening])
             if self.transport is not None:
                 await self.transport.carrier.close(timeout)
-        except BaseException:
+        except BaseException:  # a cancelled close still closes
             self.terminate()
             raise
 

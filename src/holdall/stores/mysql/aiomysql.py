@@ -332,8 +332,8 @@ class _Driver:
         )
         try:
             await base._connect()  # noqa: SLF001 - aiomysql.connect() knows no class of connection but its own
-        except BaseException:
-            base.close()  # which a cancelled attempt does not do by itself
+        except BaseException:  # a cancelled attempt does not close by itself
+            base.close()
             raise
         return AiomysqlConnection(base, address)
 

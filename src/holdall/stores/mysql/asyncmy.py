@@ -177,7 +177,7 @@ class _Driver:
         base._client_flag &= ~CLIENT.MULTI_STATEMENTS  # noqa: SLF001 - one text is one statement
         try:
             await base.connect()
-        except BaseException:
+        except BaseException:  # a cancelled attempt does not close by itself
             base.close()
             raise
         return AsyncmyConnection(base, address)
