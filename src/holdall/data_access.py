@@ -350,10 +350,7 @@ class DataAccess:
     # -- writing many ----------------------------------------------------------------------------------------------------------------
 
     async def create_many(self, records: Iterable[M]) -> list[M]:
-        """Store new records of one model; return them. Errors as ``create``.
-
-        All or nothing where the store promises ``ATOMIC_BULK``; elsewhere the error's ``written`` are the places of what is stored.
-        """
+        """Store new records of one model; return them. With ``ATOMIC_BULK`` all or nothing, else errors tell what is ``written``."""
         found = list(records)
         if not found:
             return found
@@ -371,10 +368,7 @@ class DataAccess:
         return found
 
     async def delete_many(self, records: Iterable[Record]) -> int:
-        """Remove records of one model by key, whatever their versions; return how many there were.
-
-        All or nothing where the store promises ``ATOMIC_BULK``; elsewhere some may be gone when there is an error.
-        """
+        """Remove records of one model by key, whatever their versions; return how many there were. With ``ATOMIC_BULK`` all or nothing."""
         found = list(records)
         if not found:
             return 0
