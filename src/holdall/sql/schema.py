@@ -166,9 +166,7 @@ def _terms(
     return [_term(table, spec, dialect, descending=descending, prefix=prefixes.get(spec), whole=whole) for spec, descending in fields]
 
 
-def _term(
-    table: sa.Table, spec: FieldSpec, dialect: SchemaDialect, *, descending: bool, prefix: int | None, whole: bool
-) -> Any:
+def _term(table: sa.Table, spec: FieldSpec, dialect: SchemaDialect, *, descending: bool, prefix: int | None, whole: bool) -> Any:
     name = quote(spec.stored_name)
     text: str | None = None
     if prefix is not None and whole:
